@@ -1,0 +1,29 @@
+//! Everything an operator can write, parsed once into types that cannot be wrong, and the
+//! names and specs that the other rooms share.
+//!
+//! * [`names`]: model names, version numbers, aliases.
+//! * [`tensor`]: datatypes, typed tensors and a model's signature.
+//! * [`split`]: the weights of a route and the exact key ranges they own.
+//! * [`manifest`]: what an artifact consists of, and its digest.
+//! * [`model_settings`]: the per-model settings that live in the registry.
+//! * [`settings`]: the process settings of the TOML file, with environment overrides.
+//! * [`client`]: where a command finds the server and its key.
+//!
+//! This crate depends on none of ours and is the only one that reads the environment.
+
+pub mod client;
+mod environment;
+pub mod manifest;
+pub mod model_settings;
+pub mod names;
+pub mod settings;
+pub mod split;
+pub mod tensor;
+
+pub use client::{ClientSettings, Secret};
+pub use manifest::{Digest, FileRole, Manifest, ManifestFile};
+pub use model_settings::{ModelSettings, Sticky, V1Dialect};
+pub use names::{AliasName, InvalidName, ModelName, Version};
+pub use settings::{ByteSize, Mistakes, Overrides, Settings};
+pub use split::{Split, SplitError};
+pub use tensor::{Datatype, Signature, Tensor, TensorData, TensorSpec};

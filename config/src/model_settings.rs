@@ -1,0 +1,194 @@
+//! Settings of one model. They are registry rows with a revision and an audit trail; the file
+//! holds only the defaults for what a model leaves unset.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Where a request's sticky key comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sticky {
+    /// The value of this HTTP header (lower case).
+    Header(String),
+}
+
+/// How `/v1` answers a request in column form.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum V1Dialect {
+    /// TF Serving: `{"outputs": …}`.
+    #[default]
+    Tfs,
+    /// KServe: `{"predictions": …}`.
+    Kserve,
+}
+
+/// What an operator may set for one model; `None` means the default of the process settings.
+/// Stored rows tolerate fields they do not know, so that an older binary reads newer rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ModelSettings {
+    /// The most rows that share one run of the model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_batch_size: Option<u32>,
+    /// How long the first row of a batch may wait for others, in microseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_queue_delay_us: Option<u64>,
+    /// The most rows that may wait.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_queue_size: Option<u32>,
+    /// The deadline of a request that names none, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    /// What keeps a caller on one version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sticky: Option<Sticky>,
+    /// The dialect of `/v1`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub v1_dialect: Option<V1Dialect>,
+}
+
+/// A `key=value` that is not a setting, or whose value does not fit; names both.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{key} = \"{value}\": {wanted}")]
+pub struct InvalidSetting {
+    pub key: String,
+    pub value: String,
+    pub wanted: String,
+}
+
+/// The settings an operator may name, with what each wants.
+pub const MODEL_SETTING_KEYS: [(&str, &str); 6] = [
+    ("max_batch_size", "rows, a whole number from 1 to 65536"),
+    ("max_queue_delay", "a duration such as 0s, 500us or 2ms, at most 10s"),
+    ("max_queue_size", "rows, a whole number from 1 to 1000000"),
+    ("timeout", "a duration such as 250ms or 30s, from 1ms to 1h"),
+    ("sticky", "header:NAME, such as header:x-user-id"),
+    ("v1_dialect", "tfs or kserve"),
+];
+
+impl ModelSettings {
+    /// These settings with `changes` applied; an empty value or `default` clears a setting.
+    /// All mistakes are returned together.
+    pub fn with_changes(
+        &self,
+        changes: &BTreeMap<String, String>,
+    ) -> Result<Self, Vec<InvalidSetting>> {
+        let mut changed = self.clone();
+        let mut mistakes = Vec::new();
+        for (key, value) in changes {
+            if let Err(wanted) = changed.set(key, value.trim()) {
+                let (key, value) = (key.clone(), value.clone());
+                mistakes.push(InvalidSetting { key, value, wanted });
+            }
+        }
+        if mistakes.is_empty() { Ok(changed) } else { Err(mistakes) }
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
+        let wanted = MODEL_SETTING_KEYS.iter().find(|(name, _)| *name == key);
+        let Some((_, wanted)) = wanted else {
+            let names = MODEL_SETTING_KEYS.map(|(name, _)| name).join(", ");
+            return Err(format!("no such setting; wanted one of {names}"));
+        };
+        let clear = value.is_empty() || value == "default";
+        let done = match key {
+            "max_batch_size" => put(&mut self.max_batch_size, clear, || whole(value, 1, 65_536)),
+            "max_queue_size" => put(&mut self.max_queue_size, clear, || whole(value, 1, 1_000_000)),
+            "max_queue_delay" => put(&mut self.max_queue_delay_us, clear, || {
+                let delay = humantime::parse_duration(value).ok()?;
+                (delay <= Duration::from_secs(10)).then_some(delay.as_micros() as u64)
+            }),
+            "timeout" => put(&mut self.timeout_ms, clear, || {
+                let timeout = humantime::parse_duration(value).ok()?.as_millis() as u64;
+                (1..=3_600_000).contains(&timeout).then_some(timeout)
+            }),
+            "sticky" => put(&mut self.sticky, clear, || parse_sticky(value)),
+            _ => put(&mut self.v1_dialect, clear, || match value {
+                "tfs" => Some(V1Dialect::Tfs),
+                "kserve" => Some(V1Dialect::Kserve),
+                _ => None,
+            }),
+        };
+        if done { Ok(()) } else { Err(format!("wanted {wanted}")) }
+    }
+}
+
+/// Clears or sets one field; false when the value does not fit.
+fn put<T>(field: &mut Option<T>, clear: bool, parse: impl FnOnce() -> Option<T>) -> bool {
+    let value = if clear { None } else { parse() };
+    let fits = clear || value.is_some();
+    if fits {
+        *field = value;
+    }
+    fits
+}
+
+fn whole(text: &str, least: u32, most: u32) -> Option<u32> {
+    text.parse().ok().filter(|n| (least..=most).contains(n))
+}
+
+fn parse_sticky(text: &str) -> Option<Sticky> {
+    let name = text.strip_prefix("header:")?.to_ascii_lowercase();
+    let token = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    (!name.is_empty() && name.len() <= 64 && name.bytes().all(token)).then_some(Sticky::Header(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn changes(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    }
+
+    #[test]
+    fn every_setting_can_be_set_and_cleared() {
+        let set = ModelSettings::default()
+            .with_changes(&changes(&[
+                ("max_batch_size", "8"),
+                ("max_queue_delay", "2ms"),
+                ("max_queue_size", "100"),
+                ("timeout", "250ms"),
+                ("sticky", "header:X-User-Id"),
+                ("v1_dialect", "kserve"),
+            ]))
+            .unwrap();
+        let expected = ModelSettings {
+            max_batch_size: Some(8),
+            max_queue_delay_us: Some(2000),
+            max_queue_size: Some(100),
+            timeout_ms: Some(250),
+            sticky: Some(Sticky::Header("x-user-id".into())),
+            v1_dialect: Some(V1Dialect::Kserve),
+        };
+        assert_eq!(set, expected);
+        let clear: Vec<_> = MODEL_SETTING_KEYS.iter().map(|(k, _)| (*k, "default")).collect();
+        assert_eq!(set.with_changes(&changes(&clear)), Ok(ModelSettings::default()));
+    }
+
+    #[test]
+    fn all_mistakes_come_together_and_name_key_value_and_expectation() {
+        let mistakes = ModelSettings::default()
+            .with_changes(&changes(&[
+                ("max_batch_size", "0"),
+                ("timeout", "soon"),
+                ("colour", "red"),
+                ("sticky", "cookie:x"),
+            ]))
+            .unwrap_err();
+        let lines: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
+        assert_eq!(lines.len(), 4);
+        assert!(lines[0].contains("colour") && lines[0].contains("max_batch_size"));
+        assert!(lines[1].contains("\"0\"") && lines[1].contains("1 to 65536"));
+    }
+
+    #[test]
+    fn stored_rows_tolerate_unknown_fields() {
+        let row = r#"{"max_batch_size": 4, "a_later_setting": true}"#;
+        let settings: ModelSettings = serde_json::from_str(row).unwrap();
+        assert_eq!(settings.max_batch_size, Some(4));
+    }
+}

@@ -1,0 +1,193 @@
+//! Every setting once, in the order of the example file: its key, why one would change it, and
+//! how its text becomes a value. The defaults are those of [`Settings::default`].
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::rules::{address, duration, folder, log_level, name, size, whole, word, word_of};
+use super::units::{ByteSize, format_duration};
+use super::{AccessLog, DataPlane, LogFormat, Settings};
+
+/// One setting.
+#[derive(Clone, Copy)]
+pub(super) struct Setting {
+    /// `section.name`.
+    pub(super) key: &'static str,
+    /// What the setting is for, and why its default is what it is. Lines of the example file.
+    pub(super) about: &'static str,
+    /// Whether the file writes the value in quotes; whole numbers stand without.
+    pub(super) quoted: bool,
+    /// Puts the value that a text means, or says what is wanted and changes nothing.
+    pub(super) set: fn(&mut Settings, &str) -> Result<(), String>,
+    /// The value as text that `set` accepts.
+    pub(super) show: fn(&Settings) -> String,
+}
+
+impl Setting {
+    /// The part of the key before the dot.
+    pub(super) fn section(&self) -> &'static str {
+        self.key.split_once('.').map_or(self.key, |(section, _)| section)
+    }
+
+    /// The part of the key after the dot.
+    pub(super) fn name(&self) -> &'static str {
+        self.key.split_once('.').map_or(self.key, |(_, name)| name)
+    }
+
+    /// The environment variable that overrides the file.
+    pub(super) fn variable(&self) -> String {
+        format!("{PREFIX}{}", self.key.replace('.', "__").to_ascii_uppercase())
+    }
+
+    /// The default as text.
+    pub(super) fn default(&self) -> String {
+        (self.show)(&Settings::default())
+    }
+}
+
+/// What every variable that overrides a setting begins with. Two underscores: container
+/// platforms make up variables such as `WEIGHBRIDGE_PORT` for a service of that name.
+pub(super) const PREFIX: &str = "WEIGHBRIDGE__";
+
+/// What each section is about, for the example file.
+pub(super) const SECTIONS: [(&str, &str); 9] = [
+    ("server", "The data listener (predictions, health, metadata) and the process itself."),
+    ("admin", "The admin listener: admin API, metrics, dashboard. It always asks for a key."),
+    ("auth", "Who may ask."),
+    ("limits", "What one connection or request may use. Beyond a limit the answer is an error."),
+    ("serving", "Defaults for what a model leaves unset: weighbridge configure NAME key=value."),
+    ("engine", "Compute threads, and what loading a model may use."),
+    ("registry", "How this process follows the registry."),
+    ("store", "The bytes of models."),
+    ("logging", "What is logged, and how. Logs go to standard error."),
+];
+
+const DATA_PLANES: [(&str, DataPlane); 3] =
+    [("auto", DataPlane::Auto), ("open", DataPlane::Open), ("keys", DataPlane::Keys)];
+const LOG_FORMATS: [(&str, LogFormat); 3] =
+    [("auto", LogFormat::Auto), ("pretty", LogFormat::Pretty), ("json", LogFormat::Json)];
+const ACCESS_LOGS: [(&str, AccessLog); 3] =
+    [("off", AccessLog::Off), ("errors", AccessLog::Errors), ("all", AccessLog::All)];
+
+const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// One row of the table: the kind of value, the field that is also the key, its bounds, why.
+macro_rules! setting {
+    (duration $section:ident.$name:ident, $bounds:expr, $about:literal) => {
+        setting!(@ $section.$name, true, $about,
+            |text| duration(text, $bounds), |value: &Duration| format_duration(*value))
+    };
+    (size $section:ident.$name:ident, $bounds:expr, $about:literal) => {
+        setting!(@ $section.$name, true, $about,
+            |text| size(text, $bounds), |value: &ByteSize| value.to_string())
+    };
+    (whole $section:ident.$name:ident, $unit:literal, $bounds:expr, $about:literal) => {
+        setting!(@ $section.$name, false, $about,
+            |text| whole(text, $unit, $bounds), |value: &u32| value.to_string())
+    };
+    (word $section:ident.$name:ident, $words:expr, $about:literal) => {
+        setting!(@ $section.$name, true, $about,
+            |text| word(text, &$words), |value| word_of(value, &$words))
+    };
+    (text $section:ident.$name:ident, $rule:expr, $about:literal) => {
+        setting!(@ $section.$name, true, $about, $rule, |value| ToString::to_string(value))
+    };
+    (folder $section:ident.$name:ident, $about:literal) => {
+        setting!(@ $section.$name, true, $about,
+            |text| folder(Path::new(text)), |value: &PathBuf| value.display().to_string())
+    };
+    (@ $section:ident.$name:ident, $quoted:literal, $about:literal, $rule:expr, $show:expr) => {
+        Setting {
+            key: concat!(stringify!($section), ".", stringify!($name)),
+            about: $about,
+            quoted: $quoted,
+            set: |settings, text| {
+                settings.$section.$name = $rule(text)?;
+                Ok(())
+            },
+            show: |settings| ($show)(&settings.$section.$name),
+        }
+    };
+}
+
+/// All settings, sections together.
+pub(super) static TABLE: &[Setting] = &[
+    setting!(text server.listen, address,
+        "Where predictions are served. Loopback, so that nothing is reachable from another\n\
+         machine before you say so. Port 0 picks a free port."),
+    setting!(folder server.data_dir,
+        "The folder of the registry, the models' bytes and the admin key; one process at a time.\n\
+         A relative path is relative to the folder the process was started in."),
+    setting!(duration server.drain_timeout, MS..=HOUR,
+        "How long requests that have begun may take to finish after a signal to stop. As long as\n\
+         serving.timeout, so that none is cut off; keep it below the platform's own grace time."),
+    setting!(text server.name, name,
+        "What the server calls itself in its metadata, for those who look at several."),
+    setting!(text admin.listen, address,
+        "Where administration is served. Loopback: open it to a network only behind TLS, since\n\
+         its keys may change every route."),
+    setting!(word auth.data_plane, DATA_PLANES,
+        "Whether predictions need a key: \"auto\" asks for one unless server.listen is loopback;\n\
+         \"open\" never asks; \"keys\" always asks."),
+    setting!(size limits.body, ByteSize::kib(1)..=ByteSize::gib(4),
+        "The largest body of a prediction. Bodies are held in memory while they are decoded."),
+    setting!(size limits.upload, ByteSize::kib(1)..=ByteSize::gib(1024),
+        "The largest file of a pushed model. It is streamed to disk and not held in memory, but\n\
+         loading it takes a multiple of its size. 2GiB is the most that one ONNX file can be."),
+    setting!(duration limits.header_read_timeout, MS..=HOUR,
+        "How long the head of a request may take to arrive: ends connections that trickle."),
+    setting!(duration limits.body_read_timeout, MS..=HOUR,
+        "How long a body may stand still while it arrives; a slow but steady upload is not cut."),
+    setting!(whole limits.max_connections, "connections", 1..=1_000_000,
+        "The most connections open at once on a listener. Each takes a file descriptor: raise\n\
+         the limit of the process too."),
+    setting!(duration limits.max_timeout, MS..=HOUR,
+        "The most that a request may ask for with x-request-timeout-ms."),
+    setting!(whole serving.max_batch_size, "rows", 1..=65_536,
+        "The most rows that share one run of a model. Larger gains little on CPUs and makes\n\
+         everyone in the batch wait for the whole of it."),
+    setting!(duration serving.max_queue_delay, Duration::ZERO..=10 * SECOND,
+        "How long the first row of a batch waits for others while a worker is idle. 0s: batches\n\
+         form while workers are busy, and an idle worker starts at once."),
+    setting!(whole serving.max_queue_size, "rows", 1..=1_000_000,
+        "The most rows that wait for one model. Beyond it requests are refused at once, which a\n\
+         client can act on; a longer queue only makes them late."),
+    setting!(duration serving.timeout, MS..=HOUR,
+        "The deadline of a request that names none. At most limits.max_timeout."),
+    setting!(whole engine.threads, "threads", 0..=1024,
+        "Compute threads, shared by all models. 0: as many as the process has CPUs, by its\n\
+         container's quota; more than that makes answers later and no more of them."),
+    setting!(whole engine.load_threads, "threads", 1..=64,
+        "Threads that load, optimise and warm up versions, apart from the compute threads. One,\n\
+         so that loading takes little from predictions."),
+    setting!(duration engine.vet_timeout, SECOND..=HOUR,
+        "How long the vetting of a pushed version may take, in a process of its own, before it\n\
+         is killed and the version is rejected."),
+    setting!(size engine.vet_memory, ByteSize::mib(64)..=ByteSize::gib(1024),
+        "The memory that the vetting of a pushed version may use. Several times the size of the\n\
+         largest model."),
+    setting!(whole engine.loaded_versions_per_model, "versions", 2..=64,
+        "The most versions of one model that stay loaded. Two are the least that a rollout needs;\n\
+         the others make going back to an older route instant."),
+    setting!(duration registry.poll_interval, 100 * MS..=HOUR,
+        "How often the registry is asked for changes that nobody announced."),
+    setting!(duration store.blob_grace, SECOND..=8760 * HOUR,
+        "How long bytes that no version names are kept. A day, so that a push that was refused\n\
+         can be looked into. Longer than engine.vet_timeout: a version gets its row after that."),
+    setting!(text logging.level, log_level,
+        "What is logged: off, error, warn, info, debug or trace, or a list such as\n\
+         \"info,weighbridge=debug\"."),
+    setting!(word logging.format, LOG_FORMATS,
+        "How a line looks: \"pretty\", \"json\" or \"auto\", which is pretty on a terminal and\n\
+         JSON elsewhere."),
+    setting!(word logging.access, ACCESS_LOGS,
+        "Which requests get a line: \"off\", \"errors\" or \"all\". Errors, since a line for each\n\
+         request costs more than many a prediction, and the metrics count them all."),
+];
+
+/// The setting with this key; keys are case-sensitive.
+pub(super) fn setting(key: &str) -> Option<&'static Setting> {
+    TABLE.iter().find(|setting| setting.key == key)
+}

@@ -1,0 +1,150 @@
+//! From decoded file to runnable plan: tries the readings of the batch axis in order and keeps
+//! the first that builds and runs.
+
+mod build;
+mod candidate;
+mod declared;
+
+use std::sync::Arc;
+
+use tract_onnx::pb::ModelProto;
+use tract_onnx::prelude::{InferenceModel, TypedRunnableModel};
+use weighbridge_config::Signature;
+
+use crate::error::{Error, ErrorKind};
+use crate::guard::guarded;
+use crate::ops;
+use crate::warm_up::{self, FirstRuns};
+
+use build::Recipe;
+use candidate::{Candidate, candidates};
+use declared::{DeclaredInput, DeclaredOutput};
+
+pub(crate) type Plan = Arc<TypedRunnableModel>;
+
+/// A plan that builds, with what was found out about it.
+#[derive(Debug)]
+pub(crate) struct Built {
+    pub plan: Plan,
+    pub signature: Signature,
+    /// Why requests cannot share a run, when the shapes say so.
+    pub why_alone: Option<String>,
+    pub optimise_ms: f64,
+}
+
+/// What loading ends with: the plan to serve and the remarks gathered on the way.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub built: Built,
+    pub notes: Vec<String>,
+}
+
+/// Builds the best plan for `proto`. Panics of the runtime are caught per attempt.
+pub(crate) fn load(proto: &ModelProto) -> Result<Loaded, Error> {
+    let lacks_graph = || Error::new(ErrorKind::NotOnnx, "loading the model: it holds no graph");
+    let graph = proto.graph.as_ref().ok_or_else(lacks_graph)?;
+    let inputs = declared::inputs(graph)?;
+    let outputs = declared::outputs(graph);
+    let model = guarded("reading the model's graph", || parse(proto))?;
+    let attempt = Attempts { model, inputs, outputs, recipe: Recipe::of(proto) };
+    attempt.best()
+}
+
+fn parse(proto: &ModelProto) -> Result<InferenceModel, Error> {
+    let mut onnx = tract_onnx::onnx()
+        .with_ignore_output_shapes(true)
+        .with_ignore_output_types(true)
+        .with_ignore_value_info(true);
+    ops::install(&mut onnx.op_register);
+    let parsed = onnx
+        .parse(proto, None)
+        .map_err(|cause| Error::because(ErrorKind::Load, "reading the model's graph", cause))?;
+    if let Some(name) = parsed.unresolved_inputs.first() {
+        let message = format!(
+            "reading the model's graph: a node takes \"{name}\", which nothing produces"
+        );
+        return Err(Error::new(ErrorKind::Load, message));
+    }
+    Ok(parsed.model)
+}
+
+struct Attempts {
+    model: InferenceModel,
+    inputs: Vec<DeclaredInput>,
+    outputs: Vec<DeclaredOutput>,
+    recipe: Recipe,
+}
+
+impl Attempts {
+    /// The first candidate that runs; else the first that builds (its probe may just be
+    /// unsuitable); else the first error.
+    fn best(&self) -> Result<Loaded, Error> {
+        let mut notes = Vec::new();
+        let mut doubtful: Option<(Built, String)> = None;
+        let mut first_error = None;
+        for candidate in candidates(&self.inputs) {
+            let mut built = match self.build(candidate) {
+                Ok(built) => built,
+                Err(error) => {
+                    notes.push(format!("{}: {error}", what(candidate)));
+                    first_error.get_or_insert(error);
+                    continue;
+                }
+            };
+            match warm_up::first_runs(&built.plan, &built.signature) {
+                FirstRuns::Fine => {}
+                FirstRuns::RowsMix(why) => {
+                    built.signature.batchable = false;
+                    notes.push(format!("requests are not batched together: {why}"));
+                }
+                FirstRuns::Panicked(error) => {
+                    notes.push(format!("{}: {error}", what(candidate)));
+                    first_error.get_or_insert(error);
+                    continue;
+                }
+                FirstRuns::Failed(why) => {
+                    doubtful.get_or_insert((built, format!("{}: {why}", what(candidate))));
+                    continue;
+                }
+            }
+            if let Some((_, why)) = doubtful {
+                notes.push(why);
+            }
+            if let Some(why) = built.why_alone.take() {
+                notes.push(format!("requests are not batched together: {why}"));
+            }
+            if candidate == Candidate::SingleRow {
+                notes.push("the model takes one row per call, without batching".to_owned());
+            }
+            return Ok(Loaded { built, notes });
+        }
+        if let Some((built, why)) = doubtful {
+            notes.push(format!("the model was not warmed up: {why}"));
+            return Ok(Loaded { built, notes });
+        }
+        let untried = || Error::new(ErrorKind::Load, "loading the model: nothing could be tried");
+        Err(first_error.unwrap_or_else(untried))
+    }
+
+    fn build(&self, candidate: Candidate) -> Result<Built, Error> {
+        guarded("optimising the model", || {
+            let built = build::build(&self.model, &self.inputs, &self.outputs, candidate, self.recipe)?;
+            // A model traced with a batch of 1 that does not carry more rows through is served
+            // as it was traced.
+            let was_traced_with_one = candidate == Candidate::Batch
+                && self.inputs.iter().all(|i| matches!(i.axes.first(), Some(declared::Axis::Fixed(_))));
+            if was_traced_with_one && !built.signature.batchable {
+                return Err(Error::new(ErrorKind::Load, built.why_alone.unwrap_or_default()));
+            }
+            Ok(built)
+        })
+    }
+}
+
+fn what(candidate: Candidate) -> &'static str {
+    match candidate {
+        Candidate::Batch => "with any number of rows",
+        Candidate::Declared => "with the shapes that the file declares",
+        Candidate::SingleRow => "with one row",
+    }
+}

@@ -1,0 +1,143 @@
+//! One attempt: input facts in, optimised plan and signature out.
+
+use std::time::Instant;
+
+use tract_onnx::pb::ModelProto;
+use tract_onnx::prelude::{
+    DatumType, InferenceModel, InferenceModelExt as _, IntoRunnable as _, Symbol, TDim, TractError,
+    TractResult, TypedFact, TypedModel,
+};
+use tract_onnx::tract_core::ops::cast::cast;
+use tract_onnx::tract_hir::internal::SpecialOps as _;
+use weighbridge_config::{Signature, TensorSpec};
+
+use super::Built;
+use super::candidate::{Candidate, as_fact, input_facts};
+use super::declared::{DeclaredInput, DeclaredOutput};
+use crate::error::{Error, ErrorKind};
+use crate::exchange::datatype;
+use crate::inspect::each_node;
+
+/// How far the runtime may rewrite the graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Recipe {
+    Optimise,
+    /// Run the graph as typed. The rewrites of quantised graphs that end in Softmax give
+    /// wrong results (all ones); without them they are right, and slower.
+    AsTyped,
+}
+
+impl Recipe {
+    pub(crate) fn of(proto: &ModelProto) -> Self {
+        let (mut quantised, mut softmax) = (false, false);
+        each_node(proto, &mut |node| {
+            quantised |= node.op_type == "DequantizeLinear";
+            softmax |= matches!(&*node.op_type, "Softmax" | "LogSoftmax");
+        });
+        if quantised && softmax { Self::AsTyped } else { Self::Optimise }
+    }
+}
+
+pub(crate) fn build(
+    model: &InferenceModel,
+    inputs: &[DeclaredInput],
+    outputs: &[DeclaredOutput],
+    candidate: Candidate,
+    recipe: Recipe,
+) -> Result<Built, Error> {
+    let failed = |cause| Error::because(ErrorKind::Load, "optimising the model", cause);
+    let mut model = model.clone();
+    let (facts, rows) = input_facts(&model, inputs, candidate);
+    for (slot, fact) in facts.iter().enumerate() {
+        model.set_input_fact(slot, as_fact(fact)).map_err(failed)?;
+    }
+    let mut typed = model.into_typed().map_err(failed)?;
+    resolve_sizes(&mut typed).map_err(failed)?;
+    let start = Instant::now();
+    let typed = match recipe {
+        Recipe::Optimise => typed.into_decluttered().map_err(failed)?,
+        Recipe::AsTyped => typed,
+    };
+    let (signature, why_alone) = signature(&typed, inputs, outputs, candidate, &rows)?;
+    let plan = finish(typed, recipe).map_err(failed)?;
+    Ok(Built { plan, signature, why_alone, optimise_ms: start.elapsed().as_secs_f64() * 1e3 })
+}
+
+/// Sizes calculated in the graph are symbolic integers; an output of them is cast to int64 inside
+/// the plan, where the run's symbols have values.
+fn resolve_sizes(typed: &mut TypedModel) -> TractResult<()> {
+    let mut outputs = typed.outputs.clone();
+    for (slot, outlet) in outputs.iter_mut().enumerate() {
+        if typed.outlet_fact(*outlet)?.datum_type == DatumType::TDim {
+            let name = format!("weighbridge.output.{slot}.int64");
+            *outlet = typed.wire_node(name, cast(DatumType::I64), &[*outlet])?[0];
+        }
+    }
+    typed.select_output_outlets(&outputs)
+}
+
+fn finish(typed: TypedModel, recipe: Recipe) -> TractResult<super::Plan> {
+    match recipe {
+        Recipe::Optimise => typed.into_optimized()?.into_runnable(),
+        Recipe::AsTyped => {
+            let mut typed = typed;
+            typed.optimize()?;
+            typed.into_runnable()
+        }
+    }
+}
+
+fn signature(
+    typed: &TypedModel,
+    inputs: &[DeclaredInput],
+    outputs: &[DeclaredOutput],
+    candidate: Candidate,
+    rows: &Symbol,
+) -> Result<(Signature, Option<String>), Error> {
+    let failed = |cause: TractError| Error::because(ErrorKind::Load, "reading the shapes", cause);
+    let input_specs = inputs.iter().enumerate().map(|(slot, input)| {
+        let fact = typed.input_fact(slot).map_err(failed)?;
+        let shape = dims(fact);
+        Ok(TensorSpec { name: input.name.clone(), datatype: input.datatype, shape, labels: vec![] })
+    });
+    let mut batchable = candidate == Candidate::Batch;
+    let mut why_alone = None;
+    let output_specs = outputs.iter().enumerate().map(|(slot, output)| {
+        let fact = typed.output_fact(slot).map_err(failed)?;
+        if batchable && !keeps_rows(fact, rows) {
+            batchable = false;
+            why_alone = Some(format!(
+                "output \"{}\" has the shape {} and not one row per input row",
+                output.name,
+                fact.shape.iter().map(|d| d.to_string()).collect::<Vec<_>>().join(",")
+            ));
+        }
+        let datatype = datatype(fact.datum_type).ok_or_else(|| {
+            let message = format!(
+                "loading the model: output \"{}\": its type {:?} cannot be served",
+                output.name, fact.datum_type
+            );
+            Error::new(ErrorKind::Signature, message)
+        })?;
+        let shape = dims(fact);
+        let columns = shape.last().copied();
+        let fits = columns.is_some_and(|c| c < 0 || c as usize == output.labels.len());
+        let labels = if fits { output.labels.clone() } else { vec![] };
+        Ok(TensorSpec { name: output.name.clone(), datatype, shape, labels })
+    });
+    let outputs = output_specs.collect::<Result<Vec<_>, Error>>()?;
+    let inputs = input_specs.collect::<Result<Vec<_>, Error>>()?;
+    Ok((Signature { inputs, outputs, batchable }, why_alone))
+}
+
+fn dims(fact: &TypedFact) -> Vec<i64> {
+    fact.shape.iter().map(|d| d.to_i64().unwrap_or(-1)).collect()
+}
+
+/// True when axis 0 is exactly the number of rows and no other axis depends on it. A graph may
+/// accept any number of rows and still fold them into another axis (an exported Reshape to
+/// [1, -1]); then rows of different callers would be mixed.
+fn keeps_rows(fact: &TypedFact, rows: &Symbol) -> bool {
+    let holds_rows = |d: &TDim| d.symbols().contains(rows);
+    fact.shape.first() == Some(&TDim::from(rows.clone())) && !fact.shape.iter().skip(1).any(holds_rows)
+}

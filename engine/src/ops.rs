@@ -1,0 +1,96 @@
+//! Operators of our own, in place of the runtime's missing or wrong ones.
+//!
+//! The domain ai.onnx.ml is what exporters of scikit-learn, XGBoost and LightGBM write. The
+//! runtime has six of its operators, of which the tree classifier gives wrong labels. Each file
+//! here is one family: reading the attributes of a node into a kernel, and the kernel itself.
+//! Where the standard is silent, ONNX Runtime's answer is the right one.
+
+mod array_feature_extractor;
+mod attributes;
+mod binarizer;
+mod imputer;
+mod kernel;
+mod label_encoder;
+mod labels;
+mod linear_classifier;
+mod normalizer;
+mod one_hot;
+mod scaler;
+mod svm;
+mod trees;
+mod zip_map;
+
+use std::collections::HashSet;
+
+use tract_onnx::model::{OnnxOpRegister, ParsingContext};
+use tract_onnx::pb::NodeProto;
+use tract_onnx::prelude::TractResult;
+use tract_onnx::tract_hir::internal::InferenceOp;
+
+pub(crate) use labels::class_labels;
+
+/// Operators of the domain ai.onnx.ml that are served, ours and two of the runtime's.
+pub(crate) const ML_OPERATORS: &[&str] = &[
+    "ArrayFeatureExtractor",
+    "Binarizer",
+    "CategoryMapper",
+    "Imputer",
+    "LabelEncoder",
+    "LinearClassifier",
+    "LinearRegressor",
+    "Normalizer",
+    "OneHotEncoder",
+    "SVMClassifier",
+    "SVMRegressor",
+    "Scaler",
+    "TreeEnsembleClassifier",
+    "TreeEnsembleRegressor",
+    "ZipMap",
+];
+
+type Built = TractResult<(Box<dyn InferenceOp>, Vec<String>)>;
+
+/// The register takes plain functions, which cannot capture: one is written per operator.
+macro_rules! own {
+    ($register:ident: $($name:literal => $read:path),+ $(,)?) => {
+        $({
+            fn build(_: &ParsingContext, node: &NodeProto) -> Built {
+                Ok((kernel::operator(node, $read(node)?)?, vec![]))
+            }
+            $register.insert($name, build);
+        })+
+    };
+}
+
+/// Puts our operators into the runtime's register, over its own.
+pub(crate) fn install(register: &mut OnnxOpRegister) {
+    own!(register:
+        "ArrayFeatureExtractor" => array_feature_extractor::read,
+        "Binarizer" => binarizer::read,
+        "Imputer" => imputer::read,
+        "LinearClassifier" => linear_classifier::read,
+        "Normalizer" => normalizer::read,
+        "OneHotEncoder" => one_hot::read,
+        "SVMClassifier" => svm::read_classifier,
+        "SVMRegressor" => svm::read_regressor,
+        "Scaler" => scaler::read,
+        "TreeEnsembleClassifier" => trees::read_classifier,
+        "TreeEnsembleRegressor" => trees::read_regressor,
+        "ZipMap" => zip_map::read,
+    );
+    register.insert("LabelEncoder", build_label_encoder);
+}
+
+/// The only operator whose meaning differs between the versions served here.
+fn build_label_encoder(context: &ParsingContext, node: &NodeProto) -> Built {
+    let imports = &context.model.opset_import;
+    let version = imports.iter().find(|i| i.domain == "ai.onnx.ml").map_or(0, |i| i.version);
+    Ok((kernel::operator(node, label_encoder::read(node, version)?)?, vec![]))
+}
+
+/// The names of all operators that can be built.
+pub(crate) fn register() -> HashSet<String> {
+    let mut onnx = tract_onnx::onnx();
+    install(&mut onnx.op_register);
+    onnx.op_register.0.into_keys().collect()
+}

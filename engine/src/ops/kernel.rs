@@ -1,0 +1,210 @@
+//! What an operator of ours has to say, and the adapter that makes the runtime accept it.
+//!
+//! A kernel states the types and shapes of its outputs, given those of its inputs, and computes
+//! them. The runtime's three views of an operator (inference, typed, evaluation) are written
+//! here once.
+
+use std::sync::Arc;
+
+use tract_onnx::pb::NodeProto;
+use tract_onnx::prelude::*;
+use tract_onnx::tract_hir::infer::rules::{InferenceResult, Solver, TensorProxy};
+use tract_onnx::tract_hir::internal::*;
+
+/// Element type and shape; dimensions may be symbols.
+pub(super) type Fact = (DatumType, TVec<TDim>);
+
+/// An operator as a function of its inputs.
+pub(super) trait Kernel: std::fmt::Debug + Send + Sync + 'static {
+    fn name(&self) -> &'static str;
+
+    fn input_count(&self) -> usize {
+        1
+    }
+
+    fn output_count(&self) -> usize {
+        1
+    }
+
+    /// The outputs' types and shapes. Refuses inputs that [`Kernel::eval`] cannot take.
+    fn facts(&self, inputs: &[Fact]) -> TractResult<Vec<Fact>>;
+
+    /// All outputs. The inputs have the types and ranks that `facts` has let pass.
+    fn eval(&self, inputs: &[&Tensor]) -> TractResult<Vec<Tensor>>;
+}
+
+/// Wraps `kernel` for the node that it was read from.
+pub(super) fn operator(node: &NodeProto, kernel: Box<dyn Kernel>) -> TractResult<Box<dyn InferenceOp>> {
+    ensure!(node.domain == "ai.onnx.ml", "{} of the domain \"{}\"", node.op_type, node.domain);
+    // Outputs without a name are not asked for, and the runtime does not count them.
+    let wanted = (0..kernel.output_count())
+        .filter(|i| node.output.get(*i).is_some_and(|name| !name.is_empty()))
+        .collect();
+    Ok(expand(Own { kernel: kernel.into(), wanted }))
+}
+
+#[derive(Debug, Clone)]
+struct Own {
+    kernel: Arc<dyn Kernel>,
+    /// The outputs that the graph names.
+    wanted: TVec<usize>,
+}
+
+/// Kernels hold floats, which have no full equality: the same kernel is the same object.
+impl PartialEq for Own {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.kernel, &other.kernel) && self.wanted == other.wanted
+    }
+}
+
+impl Eq for Own {}
+
+impl Own {
+    fn facts(&self, inputs: &[Fact]) -> TractResult<Vec<Fact>> {
+        // int64 may arrive as the runtime's symbolic integers; kernels see int64.
+        let plain = |(dt, shape): &Fact| match dt {
+            DatumType::TDim => (DatumType::I64, shape.clone()),
+            dt => (dt.unquantized(), shape.clone()),
+        };
+        let inputs: Vec<Fact> = inputs.iter().map(plain).collect();
+        let facts = self.kernel.facts(&inputs).with_context(|| self.kernel.name())?;
+        Ok(self.wanted.iter().map(|i| facts[*i].clone()).collect())
+    }
+
+    fn conclude(
+        &self,
+        solver: &mut Solver<'_>,
+        inputs: &[Fact],
+        outputs: &[TensorProxy],
+    ) -> InferenceResult {
+        for ((dt, shape), output) in self.facts(inputs)?.into_iter().zip(outputs) {
+            solver.equals(&output.datum_type, dt)?;
+            solver.equals(&output.shape, ShapeFactoid::from(shape))?;
+        }
+        Ok(())
+    }
+}
+
+impl Expansion for Own {
+    fn name(&self) -> StaticName {
+        self.kernel.name().into()
+    }
+
+    fn nboutputs(&self) -> TractResult<usize> {
+        Ok(self.wanted.len())
+    }
+
+    fn rules<'r, 'p: 'r, 's: 'r>(
+        &'s self,
+        solver: &mut Solver<'r>,
+        inputs: &'p [TensorProxy],
+        outputs: &'p [TensorProxy],
+    ) -> InferenceResult {
+        check_input_arity(inputs, self.kernel.input_count())?;
+        check_output_arity(outputs, self.wanted.len())?;
+        match inputs {
+            [x, y] => solver.given_4(
+                &x.datum_type,
+                &x.shape,
+                &y.datum_type,
+                &y.shape,
+                move |solver, x_type, x_shape, y_type, y_shape| {
+                    self.conclude(solver, &[(x_type, x_shape), (y_type, y_shape)], outputs)
+                },
+            ),
+            _ => solver.given_2(&inputs[0].datum_type, &inputs[0].shape, move |solver, dt, shape| {
+                self.conclude(solver, &[(dt, shape)], outputs)
+            }),
+        }
+    }
+
+    fn wire(
+        &self,
+        prefix: &str,
+        model: &mut TypedModel,
+        inputs: &[OutletId],
+    ) -> TractResult<TVec<OutletId>> {
+        model.wire_node(prefix, self.clone(), inputs)
+    }
+}
+
+impl Op for Own {
+    fn name(&self) -> StaticName {
+        self.kernel.name().into()
+    }
+
+    op_as_typed_op!();
+}
+
+impl EvalOp for Own {
+    op_out_of_plan!();
+
+    fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let inputs = inputs
+            .iter()
+            .map(|input| match input.datum_type() {
+                DatumType::TDim => input.cast_to::<i64>(),
+                _ => Ok(std::borrow::Cow::Borrowed(&**input)),
+            })
+            .collect::<TractResult<TVec<_>>>()?;
+        let inputs: TVec<&Tensor> = inputs.iter().map(|input| input.as_ref()).collect();
+        let outputs = self.kernel.eval(&inputs)?;
+        let wanted = outputs.into_iter().enumerate().filter(|(i, _)| self.wanted.contains(i));
+        Ok(wanted.map(|(_, tensor)| tensor.into_tvalue()).collect())
+    }
+}
+
+impl TypedOp for Own {
+    fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        let inputs: Vec<Fact> =
+            inputs.iter().map(|f| (f.datum_type, f.shape.iter().cloned().collect())).collect();
+        Ok(self.facts(&inputs)?.into_iter().map(|(dt, shape)| dt.fact(&*shape)).collect())
+    }
+
+    as_op!();
+}
+
+/// The elements of a tensor whose type is known.
+pub(super) fn values<T: Datum>(tensor: &Tensor) -> TractResult<&[T]> {
+    tensor.try_as_plain_ram()?.as_slice::<T>()
+}
+
+/// A tensor of `shape` whose elements `fill` writes.
+pub(super) fn filled<T: Datum + tract_onnx::prelude::tract_num_traits::Zero>(
+    shape: &[usize],
+    fill: impl FnOnce(&mut [T]) -> TractResult<()>,
+) -> TractResult<Tensor> {
+    let mut tensor = Tensor::zero::<T>(shape)?;
+    fill(tensor.try_as_plain_ram_mut()?.as_slice_mut::<T>()?)?;
+    Ok(tensor)
+}
+
+/// A tensor of text.
+pub(super) fn texts(shape: &[usize], values: Vec<String>) -> TractResult<Tensor> {
+    Ok(tract_ndarray::ArrayD::from_shape_vec(shape, values)?.into_tensor())
+}
+
+/// Rows and features of an input of the machine-learning operators: `[rows, features]`, or a
+/// single row `[features]`.
+pub(super) fn rows_and_width(shape: &[usize]) -> TractResult<(usize, usize)> {
+    match shape {
+        [width] => Ok((1, *width)),
+        [rows, width] => Ok((*rows, *width)),
+        other => bail!("an input of {} axes, one or two are allowed", other.len()),
+    }
+}
+
+/// The symbolic form of [`rows_and_width`].
+pub(super) fn rows_and_width_facts(shape: &[TDim]) -> TractResult<(TDim, TDim)> {
+    match shape {
+        [width] => Ok((1.to_dim(), width.clone())),
+        [rows, width] => Ok((rows.clone(), width.clone())),
+        other => bail!("an input of {} axes, one or two are allowed", other.len()),
+    }
+}
+
+/// Refuses text where numbers are needed.
+pub(super) fn expect_numbers((dt, _): &Fact) -> TractResult<()> {
+    ensure!(dt.is_number() || *dt == DatumType::Bool, "an input of {dt:?}, numbers are needed");
+    Ok(())
+}

@@ -1,0 +1,127 @@
+//! First runs of a fresh plan: the first request shall not be the slow one, and rows that
+//! influence each other shall be found out before callers share a batch.
+
+use tract_onnx::prelude::TVec;
+use weighbridge_config::{Signature, Tensor, TensorData};
+
+use crate::error::{Error, ErrorKind};
+use crate::exchange::{gather, scatter};
+use crate::guard::guarded;
+use crate::load::Plan;
+use crate::probe::{probe_inputs, varied_inputs};
+
+/// What the first runs showed.
+#[derive(Debug)]
+pub(crate) enum FirstRuns {
+    Fine,
+    /// It runs, but rows influence each other or only one row works.
+    RowsMix(String),
+    /// The probe was refused; real inputs may work.
+    Failed(String),
+    Panicked(Error),
+}
+
+pub(crate) fn first_runs(plan: &Plan, signature: &Signature) -> FirstRuns {
+    let mut failed = None;
+    for rows in [1, 2, 5] {
+        match run(plan, signature, &[&probe_inputs(signature, rows)]) {
+            Ok(_) if failed.is_none() => {}
+            Err(error) if error.kind() == ErrorKind::Panicked => return FirstRuns::Panicked(error),
+            Ok(_) => {}
+            Err(error) => failed = failed.or(Some(error.to_string())),
+        }
+        if !has_free_rows(signature) {
+            break;
+        }
+    }
+    if let Some(why) = failed {
+        return FirstRuns::Failed(why);
+    }
+    if signature.batchable { independence(plan, signature) } else { FirstRuns::Fine }
+}
+
+fn has_free_rows(signature: &Signature) -> bool {
+    signature.inputs.iter().any(|i| i.shape.first() == Some(&-1))
+}
+
+/// Runs two different rows together and alone: a softmax or a mean over the batch axis keeps
+/// the shapes right and still lets one caller's row change another's answer.
+fn independence(plan: &Plan, signature: &Signature) -> FirstRuns {
+    let both = varied_inputs(signature, 2);
+    let alone: Vec<Vec<Tensor>> =
+        (0..2).map(|row| both.iter().map(|t| t.slice_rows(row, row + 1)).collect()).collect();
+    let together = run(plan, signature, &[&alone[0], &alone[1]]);
+    let first = run(plan, signature, &[&alone[0]]);
+    let second = run(plan, signature, &[&alone[1]]);
+    let (Ok(together), Ok(first), Ok(second)) = (together, first, second) else {
+        // These values may be unsuitable where the plain probe was not; shapes have the say.
+        return FirstRuns::Fine;
+    };
+    let alone = [first, second].concat();
+    for (row, (a, b)) in together.iter().zip(&alone).enumerate() {
+        for ((a, b), spec) in a.iter().zip(b).zip(&signature.outputs) {
+            if !alike(a, b) {
+                let why = format!(
+                    "output \"{}\" of row {row} changes with the other rows of the batch",
+                    spec.name
+                );
+                return FirstRuns::RowsMix(why);
+            }
+        }
+    }
+    FirstRuns::Fine
+}
+
+/// Equal up to what another order of summing does to floats.
+fn alike(a: &Tensor, b: &Tensor) -> bool {
+    const TOLERANCE: f64 = 1e-3;
+    let close = |x: f64, y: f64| {
+        (x.is_nan() && y.is_nan()) || x == y || (x - y).abs() <= TOLERANCE * x.abs().max(y.abs()).max(1.0)
+    };
+    let half = |bits: u16| f64::from(half::f16::from_bits(bits).to_f32());
+    a.shape() == b.shape()
+        && match (a.data(), b.data()) {
+            (TensorData::Fp32(a), TensorData::Fp32(b)) => {
+                a.iter().zip(b).all(|(x, y)| close(f64::from(*x), f64::from(*y)))
+            }
+            (TensorData::Fp64(a), TensorData::Fp64(b)) => a.iter().zip(b).all(|(x, y)| close(*x, *y)),
+            (TensorData::Fp16(a), TensorData::Fp16(b)) => {
+                // Half floats carry three digits.
+                a.iter().zip(b).all(|(x, y)| close(half(*x) / 10.0, half(*y) / 10.0))
+            }
+            (a, b) => a == b,
+        }
+}
+
+/// One guarded run of `plan`: joins the parts, runs, counts the output rows, cuts them apart.
+pub(crate) fn run(
+    plan: &Plan,
+    signature: &Signature,
+    parts: &[&[Tensor]],
+) -> Result<Vec<Vec<Tensor>>, Error> {
+    let mut inputs = TVec::with_capacity(signature.inputs.len());
+    for (index, spec) in signature.inputs.iter().enumerate() {
+        inputs.push(gather(spec, index, parts)?.into());
+    }
+    let rows: Vec<usize> = parts.iter().map(|part| part[0].rows()).collect();
+    let failed = |cause| Error::because(ErrorKind::Run, "running the model", cause);
+    let outputs = guarded("running the model", || plan.run(inputs).map_err(failed))?;
+    let total: usize = rows.iter().sum();
+    let mut answers: Vec<Vec<Tensor>> =
+        parts.iter().map(|_| Vec::with_capacity(outputs.len())).collect();
+    for (output, spec) in outputs.iter().zip(&signature.outputs) {
+        if signature.batchable && output.shape().first() != Some(&total) {
+            let message = format!(
+                "running the model: output \"{}\" has the shape {:?} for {total} rows; \
+                 the answer is withheld",
+                spec.name,
+                output.shape()
+            );
+            return Err(Error::new(ErrorKind::OutputRows, message));
+        }
+        for (answer, tensor) in answers.iter_mut().zip(scatter(output, &rows).map_err(failed)?) {
+            answer.push(tensor);
+        }
+    }
+    Ok(answers)
+}

@@ -1,0 +1,106 @@
+//! Every export gives ONNX Runtime's answers: one row at a time, all rows at once, and rows of
+//! several requests in one batch.
+
+mod cases;
+
+use std::path::Path;
+
+use cases::{Case, compare, run_in_parts, slice};
+use weighbridge_config::Tensor;
+use weighbridge_engine::{LoadOptions, LoadedModel};
+
+/// What the order of summing does to f32.
+const TOLERANCE: f64 = 1e-5;
+
+fn tolerance(name: &str) -> f64 {
+    match name {
+        // Half floats carry three digits; requantising rounds to steps of the last layer; a
+        // probability of pairwise coupling stops iterating at an error of 0.005 / classes.
+        "half" => 2e-3,
+        "qdq_softmax" => 1e-3,
+        name if name.contains("proba") => 1e-4,
+        _ => TOLERANCE,
+    }
+}
+
+fn check(case: &Case) -> Result<(), String> {
+    let model = LoadedModel::load(&case.onnx, &LoadOptions { max_batch_rows: 8 }).map_err(|e| e.to_string())?;
+    let signature = model.signature();
+    let names: Vec<&str> = signature.inputs.iter().map(|i| &*i.name).collect();
+    if names != case.input_names {
+        return Err(format!("inputs {names:?}, {:?} wanted", case.input_names));
+    }
+    let wanted: Vec<Tensor> = case.expected.iter().map(|e| e.tensor.clone()).collect();
+    for (spec, expected) in signature.outputs.iter().zip(&case.expected) {
+        if spec.name != expected.name || spec.datatype != expected.tensor.datatype() {
+            return Err(format!("output {spec:?}, {} wanted", expected.name));
+        }
+        if !expected.labels.is_empty() && spec.labels != expected.labels {
+            return Err(format!("labels {:?}, {:?} wanted", spec.labels, expected.labels));
+        }
+        for (dim, length) in spec.shape.iter().zip(expected.tensor.shape()).skip(1) {
+            if *dim >= 0 && *dim != *length as i64 {
+                return Err(format!("shape {:?}, {:?} came", spec.shape, expected.tensor.shape()));
+            }
+        }
+    }
+    let rows = case.inputs[0].rows();
+    let tolerance = tolerance(&case.name);
+    let whole = run_in_parts(&model, &case.inputs, &[rows])?;
+    compare(&whole, &wanted, tolerance).map_err(|e| format!("all rows: {e}"))?;
+    if !signature.batchable {
+        return Ok(());
+    }
+    for row in 0..rows {
+        let got = run_in_parts(&model, &slice(&case.inputs, row, row + 1), &[1])?;
+        compare(&got, &slice(&wanted, row, row + 1), tolerance).map_err(|e| format!("row {row}: {e}"))?;
+    }
+    let seven = rows.min(7);
+    let got = run_in_parts(&model, &slice(&case.inputs, 0, seven), &[seven])?;
+    compare(&got, &slice(&wanted, 0, seven), tolerance).map_err(|e| format!("seven rows: {e}"))?;
+    let parts = [1, 3, rows - 6, 0, 2];
+    let got = run_in_parts(&model, &case.inputs, &parts)?;
+    compare(&got, &wanted, tolerance).map_err(|e| format!("in parts {parts:?}: {e}"))
+}
+
+fn check_all(folder: &Path) -> usize {
+    let cases = cases::all(folder);
+    let failed: Vec<String> =
+        cases.iter().filter_map(|c| check(c).err().map(|e| format!("{}: {e}", c.name))).collect();
+    assert!(failed.is_empty(), "{} of {} failed:\n{}", failed.len(), cases.len(), failed.join("\n"));
+    cases.len()
+}
+
+#[test]
+fn every_fixture_gives_the_answers_of_onnx_runtime() {
+    let count = check_all(&cases::fixtures());
+    assert!(count >= 100, "only {count} fixtures were found");
+}
+
+/// For a larger set than is committed: `make.py` with more seeds, in another folder.
+#[test]
+#[ignore = "needs a folder in WEIGHBRIDGE_ENGINE_FIXTURES"]
+fn a_folder_of_fixtures_gives_the_answers_of_onnx_runtime() {
+    let folder = std::env::var("WEIGHBRIDGE_ENGINE_FIXTURES").expect("a folder");
+    println!("{} models", check_all(Path::new(&folder)));
+}
+
+#[test]
+fn the_demo_models_give_the_answers_of_onnx_runtime() {
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../gateway/demo");
+    for name in ["digits", "breast_cancer", "diabetes"] {
+        let json = std::fs::read(demo.join(format!("rows/{name}.json"))).unwrap();
+        let rows: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        for (version, expected) in rows["expected"].as_object().unwrap() {
+            let inputs = rows["inputs"].as_array().unwrap();
+            let case = Case {
+                name: format!("{name} {version}"),
+                onnx: std::fs::read(demo.join(format!("models/{name}-v{version}.onnx"))).unwrap(),
+                input_names: inputs.iter().map(|i| i["name"].as_str().unwrap().to_owned()).collect(),
+                inputs: inputs.iter().map(cases::tensor).collect(),
+                expected: expected.as_array().unwrap().iter().map(cases::expected).collect(),
+            };
+            check(&case).unwrap_or_else(|e| panic!("{}: {e}", case.name));
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Handlers, thin: they read a request, call, and write the answer. [`routes`] lists them all.
+
+pub mod admin;
+pub mod ask;
+pub mod health;
+pub mod metadata;
+pub mod metrics;
+pub mod predict;
+pub mod routes;

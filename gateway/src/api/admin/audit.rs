@@ -1,0 +1,33 @@
+//! `GET /admin/v1/audit`: who changed what, newest first.
+
+use std::sync::Arc;
+
+use axum::extract::{Query, State};
+use axum::response::Response;
+use serde::Deserialize;
+use serde_json::json;
+use weighbridge_registry::EventQuery;
+
+use super::{json_response, model_name};
+use crate::app::Gateway;
+use crate::edge::problem::Problem;
+
+/// `?model=&before=&limit=`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditQuery {
+    model: Option<String>,
+    before: Option<u64>,
+    limit: Option<u32>,
+}
+
+/// A page of events.
+pub async fn list(
+    State(gateway): State<Arc<Gateway>>,
+    Query(query): Query<AuditQuery>,
+) -> Result<Response, Problem> {
+    let model = query.model.as_deref().map(model_name).transpose()?;
+    let limit = query.limit.unwrap_or(100);
+    let query = EventQuery { model, before: query.before, limit };
+    json_response(&json!({"events": gateway.control.registry.events(&query).await?}))
+}

@@ -1,0 +1,105 @@
+//! Models, their settings and aliases.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::{Path, Query, State};
+use axum::response::Response;
+use http::HeaderMap;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use weighbridge_config::{AliasName, Version};
+use weighbridge_registry::IfRouted;
+
+use super::{Body, by, json_response, model_json, model_name, model_response};
+use crate::app::Gateway;
+use crate::edge::auth::Principal;
+use crate::edge::problem::{Kind, Problem};
+
+/// `GET /models`
+pub async fn list(State(gateway): State<Arc<Gateway>>) -> Result<Response, Problem> {
+    let models = gateway.control.registry.snapshot().await?.models;
+    let models: Result<Vec<Value>, Problem> = models.iter().map(|m| model_json(&gateway, m)).collect();
+    json_response(&json!({"models": models?}))
+}
+
+/// `GET /models/{model}`
+pub async fn show(
+    State(gateway): State<Arc<Gateway>>,
+    Path(model): Path<String>,
+) -> Result<Response, Problem> {
+    let model = gateway.control.registry.model(&model_name(&model)?).await?;
+    model_response(&gateway, &model)
+}
+
+/// `?if_routed=delete`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeleteQuery {
+    if_routed: Option<IfRouted>,
+}
+
+/// `DELETE /models/{model}`
+pub async fn delete(
+    State(gateway): State<Arc<Gateway>>,
+    principal: Extension<Principal>,
+    headers: HeaderMap,
+    Path(model): Path<String>,
+    Query(query): Query<DeleteQuery>,
+) -> Result<Response, Problem> {
+    let model = model_name(&model)?;
+    let if_routed = query.if_routed.unwrap_or(IfRouted::Refuse);
+    gateway.control.delete_model(&model, if_routed, &by(&principal, &headers)?).await?;
+    json_response(&json!({"deleted": model}))
+}
+
+/// `PATCH /models/{model}/settings`: `{"max_batch_size": "8"}`; `"default"` clears one.
+pub async fn configure(
+    State(gateway): State<Arc<Gateway>>,
+    principal: Extension<Principal>,
+    headers: HeaderMap,
+    Path(model): Path<String>,
+    Body(changes): Body<BTreeMap<String, String>>,
+) -> Result<Response, Problem> {
+    let by = by(&principal, &headers)?;
+    let model = gateway.control.configure(&model_name(&model)?, &changes, &by).await?;
+    model_response(&gateway, &model)
+}
+
+/// The version an alias shall name.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AliasBody {
+    version: Version,
+}
+
+/// `PUT /models/{model}/aliases/{alias}`
+pub async fn set_alias(
+    State(gateway): State<Arc<Gateway>>,
+    principal: Extension<Principal>,
+    headers: HeaderMap,
+    Path((model, alias)): Path<(String, String)>,
+    Body(AliasBody { version }): Body<AliasBody>,
+) -> Result<Response, Problem> {
+    let (model, alias) = (model_name(&model)?, alias_name(&alias)?);
+    let by = by(&principal, &headers)?;
+    let model = gateway.control.set_alias(&model, &alias, Some(version), &by).await?;
+    model_response(&gateway, &model)
+}
+
+/// `DELETE /models/{model}/aliases/{alias}`
+pub async fn remove_alias(
+    State(gateway): State<Arc<Gateway>>,
+    principal: Extension<Principal>,
+    headers: HeaderMap,
+    Path((model, alias)): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    let (model, alias) = (model_name(&model)?, alias_name(&alias)?);
+    let model = gateway.control.set_alias(&model, &alias, None, &by(&principal, &headers)?).await?;
+    model_response(&gateway, &model)
+}
+
+fn alias_name(text: &str) -> Result<AliasName, Problem> {
+    text.parse().map_err(|e: weighbridge_config::InvalidName| Problem::new(Kind::InvalidRequest, e.to_string()))
+}

@@ -1,0 +1,32 @@
+//! `GET /admin/v1/status`
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use serde_json::json;
+
+use super::json_response;
+use crate::app::Gateway;
+use crate::edge::problem::Problem;
+use crate::loading::vet::resident_bytes;
+use crate::now_ms;
+
+/// This process in a few numbers.
+pub async fn status(State(gateway): State<Arc<Gateway>>) -> Result<Response, Problem> {
+    let snapshot = gateway.live.load_full();
+    let loaded: usize = snapshot.models.values().map(|m| m.loaded.len()).sum();
+    json_response(&json!({
+        "name": gateway.settings.server.name,
+        "version": env!("CARGO_PKG_VERSION"),
+        "data_url": gateway.urls.data,
+        "admin_url": gateway.urls.admin,
+        "revision": snapshot.revision,
+        "ready": gateway.is_ready(),
+        "started_at": gateway.started_at,
+        "uptime_s": now_ms().saturating_sub(gateway.started_at) / 1000,
+        "models": snapshot.models.len(),
+        "loaded_versions": loaded,
+        "resident_bytes": resident_bytes(),
+    }))
+}

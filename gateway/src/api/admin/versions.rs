@@ -1,0 +1,136 @@
+//! Versions: pushed as streamed uploads, listed, put away, deleted.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::multipart::{Field, MultipartError};
+use axum::extract::{Multipart, Path, State};
+use axum::response::{IntoResponse, Response};
+use futures_util::{StreamExt, TryStreamExt};
+use http::{HeaderMap, StatusCode};
+use serde::Deserialize;
+use serde_json::json;
+use weighbridge_config::{Digest, ModelName, Version};
+use weighbridge_registry::{Registered, VersionInfo};
+
+use super::{by, json_response, model_name, serving_json, version_number};
+use crate::app::Gateway;
+use crate::edge::auth::Principal;
+use crate::edge::problem::{Kind, Problem};
+use crate::push::Wanted;
+
+/// `GET /models/{model}/versions`
+pub async fn list(
+    State(gateway): State<Arc<Gateway>>,
+    Path(model): Path<String>,
+) -> Result<Response, Problem> {
+    let model = gateway.control.registry.model(&model_name(&model)?).await?;
+    let serving = serving_json(&gateway, &model);
+    let mut versions = Vec::with_capacity(model.versions.len());
+    for record in &model.versions {
+        let mut value = serde_json::to_value(record).map_err(Problem::internal)?;
+        value["serving"] = serving[record.version.to_string()].clone();
+        versions.push(value);
+    }
+    json_response(&json!({"versions": versions}))
+}
+
+/// The part `info` of an upload: what is said about the file that follows.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Info {
+    version: Option<Version>,
+    size: Option<u64>,
+    sha256: Option<Digest>,
+    description: Option<String>,
+    source: Option<String>,
+    tags: std::collections::BTreeMap<String, String>,
+    class_names: Vec<String>,
+}
+
+/// More than this is no description of a file.
+const MOST_INFO_BYTES: usize = 1 << 20;
+
+/// `POST /models/{model}/versions`: `multipart/form-data` with a part `info` (JSON, optional)
+/// and then a part `model` (the file, streamed). Answers 202 with an operation to poll.
+pub async fn push(
+    State(gateway): State<Arc<Gateway>>,
+    principal: Extension<Principal>,
+    Path(model): Path<String>,
+    mut parts: Multipart,
+) -> Result<Response, Problem> {
+    let model = model_name(&model)?;
+    let mut info = Info::default();
+    while let Some(part) = parts.next_field().await.map_err(unreadable)? {
+        match part.name() {
+            Some("info") => info = read_info(part).await?,
+            Some("model") => {
+                let actor = principal.actor();
+                let registered = receive(&gateway, model, info, part, &actor).await?;
+                let operation = gateway.pushes.start(registered, &actor).await?;
+                let body = json_response(&json!({"operation": operation}))?;
+                return Ok((StatusCode::ACCEPTED, body).into_response());
+            }
+            other => {
+                let other: String = other.unwrap_or("").chars().take(60).collect();
+                let detail = format!("unknown part \"{other}\": wanted \"info\" and then \"model\"");
+                return Err(Problem::new(Kind::InvalidRequest, detail));
+            }
+        }
+    }
+    Err(Problem::new(Kind::InvalidRequest, "the upload has no part \"model\" with the ONNX file"))
+}
+
+async fn receive(
+    gateway: &Gateway,
+    model: ModelName,
+    info: Info,
+    part: Field<'_>,
+    actor: &weighbridge_registry::Actor,
+) -> Result<Registered, Problem> {
+    let Info { version, size, sha256, description, source, tags, class_names } = info;
+    let info = VersionInfo { description, source, tags, class_names };
+    let wanted = Wanted { model, version, info, sha256, size };
+    gateway.pushes.receive(wanted, part.map_err(std::io::Error::other).boxed(), actor).await
+}
+
+async fn read_info(mut part: Field<'_>) -> Result<Info, Problem> {
+    let mut text = Vec::new();
+    while let Some(bytes) = part.chunk().await.map_err(unreadable)? {
+        if text.len() + bytes.len() > MOST_INFO_BYTES {
+            let detail = format!("the part \"info\" is larger than {MOST_INFO_BYTES} bytes");
+            return Err(Problem::new(Kind::BodyTooLarge, detail));
+        }
+        text.extend_from_slice(&bytes);
+    }
+    serde_json::from_slice(&text)
+        .map_err(|e| Problem::new(Kind::InvalidRequest, format!("the part \"info\": {e}")))
+}
+
+fn unreadable(error: MultipartError) -> Problem {
+    Problem::new(Kind::InvalidRequest, format!("the upload cannot be read: {}", error.body_text()))
+}
+
+/// `POST /models/{model}/versions/{version}/archive`
+pub async fn archive(
+    State(gateway): State<Arc<Gateway>>,
+    principal: Extension<Principal>,
+    headers: HeaderMap,
+    Path((model, version)): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    let (model, version) = (model_name(&model)?, version_number(&version)?);
+    let record = gateway.control.archive(&model, version, &by(&principal, &headers)?).await?;
+    json_response(&record)
+}
+
+/// `DELETE /models/{model}/versions/{version}`
+pub async fn delete(
+    State(gateway): State<Arc<Gateway>>,
+    principal: Extension<Principal>,
+    headers: HeaderMap,
+    Path((model, version)): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    let (model, version) = (model_name(&model)?, version_number(&version)?);
+    gateway.control.delete_version(&model, version, &by(&principal, &headers)?).await?;
+    json_response(&json!({"deleted": {"model": model, "version": version}}))
+}

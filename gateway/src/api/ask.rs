@@ -1,0 +1,162 @@
+//! What the path and headers of a prediction ask for.
+
+use std::time::{Duration, Instant};
+
+use http::HeaderMap;
+use weighbridge_config::{Sticky, Version};
+use weighbridge_routing::{Ask, Key, Refusal};
+
+use crate::edge::problem::{Kind, Problem};
+use crate::rollout::snapshot::{ServedModel, Snapshot};
+use crate::telemetry::events;
+
+/// Which version the path names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PathAsk<'a> {
+    Any,
+    Version(&'a str),
+    Alias(&'a str),
+}
+
+/// The model of a path.
+pub fn model<'s>(snapshot: &'s Snapshot, name: &str) -> Result<&'s std::sync::Arc<ServedModel>, Problem> {
+    snapshot.model(name).ok_or_else(|| {
+        let name: String = name.chars().take(128).collect();
+        let known: Vec<&str> = snapshot.models.keys().take(20).map(|n| n.as_str()).collect();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        // The first sentence is the one that Triton's clients look for.
+        let detail = format!("Request for unknown model: '{name}' is not found (models here: {known})");
+        Problem::new(Kind::NotFound, detail)
+    })
+}
+
+/// The version asked for, by path first and by header otherwise.
+pub fn version_asked<'a>(path: PathAsk<'a>, headers: &'a HeaderMap) -> Result<Ask<'a>, Problem> {
+    let by_header = |name: &'static str| text_header(headers, name);
+    match path {
+        PathAsk::Version(text) => parse_version(text).map(Ask::Version),
+        PathAsk::Alias(alias) => Ok(Ask::Alias(alias)),
+        PathAsk::Any => match (by_header("weighbridge-version")?, by_header("weighbridge-alias")?) {
+            (Some(_), Some(_)) => Err(Problem::new(
+                Kind::InvalidRequest,
+                "weighbridge-version and weighbridge-alias both came: wanted one of them",
+            )),
+            (Some(text), None) => parse_version(text).map(Ask::Version),
+            (None, Some(alias)) => Ok(Ask::Alias(alias)),
+            (None, None) => Ok(Ask::Routed),
+        },
+    }
+}
+
+fn text_header<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a str>, Problem> {
+    let Some(value) = headers.get(name) else { return Ok(None) };
+    let text = value.to_str().map_err(|_| {
+        Problem::new(Kind::InvalidRequest, format!("header {name} wants visible ASCII"))
+    })?;
+    Ok(Some(text.trim()))
+}
+
+/// A version of a path; anything that is no version number is a version nobody has.
+pub fn parse_version(text: &str) -> Result<Version, Problem> {
+    text.parse().map_err(|e: weighbridge_config::InvalidName| Problem::new(Kind::NotFound, e.to_string()))
+}
+
+/// The key that the split hashes, as the model's settings want it.
+pub fn routing_key<'a>(model: &ServedModel, headers: &'a HeaderMap) -> Key<'a> {
+    let Some(Sticky::Header(name)) = &model.settings.sticky else {
+        return Key::Coin(rand::random());
+    };
+    match headers.get(name.as_str()) {
+        Some(value) if !value.is_empty() => Key::Sticky(value.as_bytes()),
+        _ => {
+            events::no_sticky_key(&model.name);
+            Key::Missing(rand::random())
+        }
+    }
+}
+
+/// When the caller stops waiting: `x-request-timeout-ms` up to the ceiling, else the model's.
+pub fn deadline(
+    headers: &HeaderMap,
+    arrived: Instant,
+    model_timeout: Duration,
+    ceiling: Duration,
+) -> Result<Instant, Problem> {
+    let Some(text) = text_header(headers, "x-request-timeout-ms")? else {
+        return Ok(arrived + model_timeout);
+    };
+    match text.parse::<u64>() {
+        Ok(ms) if ms > 0 => Ok(arrived + Duration::from_millis(ms).min(ceiling)),
+        _ => {
+            let came: String = text.chars().take(40).collect();
+            let detail = format!("x-request-timeout-ms is \"{came}\": wanted milliseconds, a whole number above 0");
+            Err(Problem::new(Kind::InvalidRequest, detail))
+        }
+    }
+}
+
+/// A refusal of the router as an answer.
+pub fn refusal(model: &ServedModel, refusal: Refusal) -> Problem {
+    let name = &model.name;
+    match refusal {
+        Refusal::UnknownVersion(version) => {
+            let known: Vec<String> = model.route.versions.keys().map(ToString::to_string).collect();
+            let known = known.join(", ");
+            Problem::new(Kind::NotFound, format!("{name} has no version {version} (versions here: {known})"))
+        }
+        Refusal::UnknownAlias(alias) => {
+            Problem::new(Kind::NotFound, format!("{name} has no version behind the alias \"{alias}\""))
+        }
+        Refusal::NotPromoted { newest: Some(version) } => Problem::new(
+            Kind::NotReady,
+            format!("no version of {name} has been promoted: weighbridge promote {name} {version}"),
+        ),
+        Refusal::NotPromoted { newest: None } => {
+            Problem::new(Kind::NotReady, format!("{name} has no version: weighbridge push {name} FILE.onnx"))
+        }
+        Refusal::NotLoaded(version) => {
+            Problem::new(Kind::NotReady, format!("version {version} of {name} is not loaded"))
+        }
+        Refusal::Failed { version, reason } => {
+            Problem::new(Kind::NotReady, format!("version {version} of {name} cannot be loaded: {reason}"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs.iter().map(|(n, v)| (http::HeaderName::from_static(n), v.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn the_path_wins_over_headers() {
+        let both = headers(&[("weighbridge-version", "2")]);
+        let v = |n: u32| Ask::Version(Version::try_from(n).unwrap());
+        assert_eq!(version_asked(PathAsk::Version("7"), &both), Ok(v(7)));
+        assert_eq!(version_asked(PathAsk::Any, &both), Ok(v(2)));
+        assert_eq!(version_asked(PathAsk::Any, &HeaderMap::new()), Ok(Ask::Routed));
+        assert_eq!(
+            version_asked(PathAsk::Any, &headers(&[("weighbridge-alias", "canary")])),
+            Ok(Ask::Alias("canary"))
+        );
+        let conflict = headers(&[("weighbridge-alias", "a"), ("weighbridge-version", "1")]);
+        assert_eq!(version_asked(PathAsk::Any, &conflict).unwrap_err().kind, Kind::InvalidRequest);
+        assert_eq!(version_asked(PathAsk::Version("x"), &both).unwrap_err().kind, Kind::NotFound);
+    }
+
+    #[test]
+    fn deadlines_have_a_ceiling_and_a_default() {
+        let now = Instant::now();
+        let (own, ceiling) = (Duration::from_secs(30), Duration::from_secs(60));
+        let at = |text: &str| deadline(&headers(&[("x-request-timeout-ms", text)]), now, own, ceiling);
+        assert_eq!(deadline(&HeaderMap::new(), now, own, ceiling), Ok(now + own));
+        assert_eq!(at("250"), Ok(now + Duration::from_millis(250)));
+        assert_eq!(at("99999999"), Ok(now + ceiling));
+        for bad in ["0", "-1", "soon", "", "1.5"] {
+            assert_eq!(at(bad).unwrap_err().kind, Kind::InvalidRequest, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! What the server and its models are: names, inputs, outputs, readiness.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use serde_json::{Value, json};
+use weighbridge_config::{TensorSpec, Version};
+use weighbridge_routing::{Ask, Availability, Key, decide};
+
+use crate::api::ask;
+use crate::app::Gateway;
+use crate::edge::problem::{Kind, Problem};
+use crate::rollout::snapshot::ServedModel;
+use crate::serving::loaded::LoadedVersion;
+
+/// `GET /v2`
+pub async fn server(State(gateway): State<Arc<Gateway>>) -> Response {
+    Json(json!({
+        "name": gateway.settings.server.name,
+        "version": env!("CARGO_PKG_VERSION"),
+        "extensions": [],
+    }))
+    .into_response()
+}
+
+/// `GET /v2/models`
+pub async fn models(State(gateway): State<Arc<Gateway>>) -> Response {
+    Json(json!({"models": names(&gateway)})).into_response()
+}
+
+/// `GET /v1/models`: KServe's list and OpenAI's list in one object.
+pub async fn v1_models(State(gateway): State<Arc<Gateway>>) -> Response {
+    let names = names(&gateway);
+    let data: Vec<Value> =
+        names.iter().map(|n| json!({"id": n, "object": "model", "owned_by": "weighbridge"})).collect();
+    Json(json!({"models": names, "object": "list", "data": data})).into_response()
+}
+
+fn names(gateway: &Gateway) -> Vec<String> {
+    let snapshot = gateway.live.load();
+    let mut names: Vec<String> = snapshot.models.keys().map(ToString::to_string).collect();
+    names.sort_unstable();
+    names
+}
+
+/// `GET /v2/models/{model}`: the version that is stable now, or the newest that is loaded.
+pub async fn model(
+    State(gateway): State<Arc<Gateway>>,
+    Path(name): Path<String>,
+) -> Result<Response, Problem> {
+    let snapshot = gateway.live.load_full();
+    let model = ask::model(&snapshot, &name)?;
+    let stable = model.route.split.as_ref().map(|s| s.stable());
+    let described = stable.and_then(|v| model.loaded.get(&v)).or_else(|| model.loaded.values().next_back());
+    let Some(version) = described else {
+        return Err(match decide(&model.route, Ask::Routed, Key::Coin(0)) {
+            Err(refusal) => ask::refusal(model, refusal),
+            Ok(_) => Problem::new(Kind::NotReady, format!("no version of {name} is loaded")),
+        });
+    };
+    Ok(Json(describe(model, version)).into_response())
+}
+
+/// `GET /v2/models/{model}/versions/{version}`
+pub async fn version(
+    State(gateway): State<Arc<Gateway>>,
+    Path((name, version)): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    let snapshot = gateway.live.load_full();
+    let model = ask::model(&snapshot, &name)?;
+    let version = ask::parse_version(&version)?;
+    let decision = decide(&model.route, Ask::Version(version), Key::Coin(0));
+    let decision = decision.map_err(|r| ask::refusal(model, r))?;
+    let loaded = model.loaded.get(&decision.version);
+    let loaded = loaded.ok_or_else(|| Problem::internal("a loaded version is not in its snapshot"))?;
+    Ok(Json(describe(model, loaded)).into_response())
+}
+
+/// `GET /v2/models/{model}/ready`: each routed version can answer.
+pub async fn model_ready(
+    State(gateway): State<Arc<Gateway>>,
+    Path(name): Path<String>,
+) -> Result<Response, Problem> {
+    let snapshot = gateway.live.load_full();
+    let model = ask::model(&snapshot, &name)?;
+    Ok(readiness(model, !gateway.drain.is_draining() && can_answer(model)))
+}
+
+/// `GET /v2/models/{model}/versions/{version}/ready`
+pub async fn version_ready(
+    State(gateway): State<Arc<Gateway>>,
+    Path((name, version)): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    let snapshot = gateway.live.load_full();
+    let model = ask::model(&snapshot, &name)?;
+    let version = ask::parse_version(&version)?;
+    let availability = model.route.versions.get(&version);
+    if availability.is_none() {
+        return Err(ask::refusal(model, weighbridge_routing::Refusal::UnknownVersion(version)));
+    }
+    let is_loaded = availability == Some(&Availability::Loaded);
+    Ok(readiness(model, is_loaded && !gateway.drain.is_draining()))
+}
+
+/// `GET /v1/models/{model}`: TF Serving's status and KServe's readiness in one object.
+pub async fn v1_model(
+    State(gateway): State<Arc<Gateway>>,
+    Path(name): Path<String>,
+) -> Result<Response, Problem> {
+    let snapshot = gateway.live.load_full();
+    let model = ask::model(&snapshot, &name)?;
+    let status = |(version, availability): (&Version, &Availability)| {
+        let (state, code, message) = match availability {
+            Availability::Loaded => ("AVAILABLE", "OK", ""),
+            Availability::NotLoaded => ("START", "OK", ""),
+            Availability::Failed(reason) => ("END", "INTERNAL", reason.as_str()),
+        };
+        let status = json!({"error_code": code, "error_message": message});
+        json!({"version": version.to_string(), "state": state, "status": status})
+    };
+    let statuses: Vec<Value> = model.route.versions.iter().map(status).collect();
+    let is_ready = can_answer(model);
+    let code = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let body = json!({"name": model.name, "ready": is_ready, "model_version_status": statuses});
+    Ok((code, Json(body)).into_response())
+}
+
+fn can_answer(model: &ServedModel) -> bool {
+    decide(&model.route, Ask::Routed, Key::Coin(0)).is_ok()
+}
+
+fn readiness(model: &ServedModel, is_ready: bool) -> Response {
+    let code = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, Json(json!({"name": model.name, "ready": is_ready}))).into_response()
+}
+
+fn describe(model: &ServedModel, version: &LoadedVersion) -> Value {
+    let versions: Vec<String> = model.loaded.keys().map(ToString::to_string).collect();
+    let mut properties = serde_json::Map::new();
+    properties.insert("described_version".to_owned(), json!(version.version_text));
+    if !version.class_names.is_empty() {
+        properties.insert("class_names".to_owned(), json!(version.class_names.join(",")));
+    }
+    json!({
+        "name": model.name,
+        "versions": versions,
+        "platform": "onnx_onnxv1",
+        "inputs": tensors(&version.signature.inputs),
+        "outputs": tensors(&version.signature.outputs),
+        "properties": properties,
+    })
+}
+
+/// Class names are a matter of the version: clients of the protocol know three members.
+fn tensors(specs: &[TensorSpec]) -> Vec<Value> {
+    let one = |s: &TensorSpec| json!({"name": s.name, "datatype": s.datatype, "shape": s.shape});
+    specs.iter().map(one).collect()
+}

@@ -1,0 +1,94 @@
+//! Every route of both listeners, in one place.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{delete, get, patch, post, put};
+use http::{Method, Uri};
+
+use crate::api::{admin, health, metadata, metrics, predict};
+use crate::app::Gateway;
+use crate::edge::auth::{Need, require};
+use crate::edge::problem::{Kind, Problem};
+use crate::edge::stack::{Observed, wrap};
+
+/// The data listener: predictions, health, metadata.
+pub fn data(gateway: &Arc<Gateway>) -> Router {
+    let mut predictions = Router::new()
+        .route("/v2/models", get(metadata::models))
+        .route("/v2/models/{model}", get(metadata::model))
+        .route("/v2/models/{model}/ready", get(metadata::model_ready))
+        .route("/v2/models/{model}/infer", post(predict::v2))
+        .route("/v2/models/{model}/versions/{version}", get(metadata::version))
+        .route("/v2/models/{model}/versions/{version}/ready", get(metadata::version_ready))
+        .route("/v2/models/{model}/versions/{version}/infer", post(predict::v2_version))
+        .route("/v1/models", get(metadata::v1_models))
+        // `{model}` or `{model}:predict`: the router cannot split a segment.
+        .route("/v1/models/{model}", get(metadata::v1_model).post(predict::v1))
+        .route("/v1/models/{model}/versions/{version}", post(predict::v1_version))
+        .route("/v1/models/{model}/labels/{alias}", post(predict::v1_alias));
+    if !gateway.settings.data_plane_open() {
+        let guard = (Arc::clone(gateway), Need::Predict);
+        predictions = predictions.route_layer(from_fn_with_state(guard, require));
+    }
+    let open = Router::new()
+        .route("/", get(health::alive))
+        .route("/v2", get(metadata::server))
+        .route("/v2/", get(metadata::server))
+        .route("/v2/health/live", get(health::live))
+        .route("/v2/health/ready", get(health::ready));
+    finish(predictions.merge(open), gateway, "data")
+}
+
+/// The admin listener: everything else.
+pub fn admin(gateway: &Arc<Gateway>) -> Router {
+    let api = Router::new()
+        .route("/status", get(admin::status::status))
+        .route("/models", get(admin::models::list))
+        .route("/models/{model}", get(admin::models::show).delete(admin::models::delete))
+        .route("/models/{model}/settings", patch(admin::models::configure))
+        .route("/models/{model}/versions", get(admin::versions::list).post(admin::versions::push))
+        .route("/models/{model}/versions/{version}", delete(admin::versions::delete))
+        .route("/models/{model}/versions/{version}/archive", post(admin::versions::archive))
+        .route("/models/{model}/route", get(admin::traffic::show).put(admin::traffic::set))
+        .route("/models/{model}/promote", post(admin::traffic::promote))
+        .route("/models/{model}/rollback", post(admin::traffic::roll_back))
+        .route(
+            "/models/{model}/aliases/{alias}",
+            put(admin::models::set_alias).delete(admin::models::remove_alias),
+        )
+        .route("/audit", get(admin::audit::list))
+        .route("/keys", get(admin::keys::list).post(admin::keys::create))
+        .route("/keys/{key}", delete(admin::keys::revoke))
+        .route("/operations", get(admin::operations::list))
+        .route("/operations/{id}", get(admin::operations::show));
+    let guarded = |routes: Router<Arc<Gateway>>, need| {
+        routes.route_layer(from_fn_with_state((Arc::clone(gateway), need), require))
+    };
+    let api = Router::new().nest("/admin/v1", guarded(api, Need::Admin));
+    let metrics = Router::new().route("/metrics", get(metrics::metrics));
+    let open = Router::new()
+        .route("/v2/health/live", get(health::live))
+        .route("/v2/health/ready", get(health::ready));
+    finish(api.merge(guarded(metrics, Need::Metrics)).merge(open), gateway, "admin")
+}
+
+fn finish(routes: Router<Arc<Gateway>>, gateway: &Arc<Gateway>, listener: &'static str) -> Router {
+    let routes = routes
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(Arc::clone(gateway));
+    let access = gateway.settings.logging.access;
+    wrap(routes, Observed::new(listener, access, gateway.drain.clone()))
+}
+
+async fn unknown_path(method: Method, uri: Uri) -> Problem {
+    let path: String = uri.path().chars().take(200).collect();
+    Problem::new(Kind::NotFound, format!("there is no {method} {path} here"))
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> Problem {
+    let path: String = uri.path().chars().take(200).collect();
+    Problem::new(Kind::MethodNotAllowed, format!("{path} does not take {method}"))
+}

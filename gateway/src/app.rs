@@ -1,0 +1,248 @@
+//! Builds the rooms in order, runs until a signal comes, and ends without losing a request.
+
+mod background;
+mod startup;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use weighbridge_config::{ModelName, Settings};
+use weighbridge_model_store::{LocalStore, ModelStore};
+use weighbridge_registry::{Registry, SqliteRegistry};
+
+use crate::api::routes;
+use crate::control::Control;
+use crate::data_dir::DataDir;
+use crate::edge::auth::KeyUse;
+use crate::edge::drain::Drain;
+use crate::edge::listener::{self, ConnectionLimits};
+use crate::loading::loader::Loader;
+use crate::now_ms;
+use crate::push::Pushes;
+use crate::rollout::snapshot::Snapshot;
+use crate::rollout::sync::Sync;
+use crate::serving::compute::Compute;
+use crate::telemetry::names;
+
+pub use startup::offline_key;
+
+/// How long clients on idle connections have to notice that the server is going away.
+const LEAVE_GRACE: Duration = Duration::from_millis(500);
+/// How long background tasks may take to stop once nobody is served any more.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// What handlers share.
+#[derive(Debug)]
+pub struct Gateway {
+    pub settings: Settings,
+    /// What requests read.
+    pub live: Arc<ArcSwap<Snapshot>>,
+    pub compute: Arc<Compute>,
+    pub control: Control,
+    pub pushes: Pushes,
+    pub drain: Drain,
+    pub key_use: KeyUse,
+    pub metrics: PrometheusHandle,
+    pub urls: Urls,
+    /// Unix milliseconds.
+    pub started_at: u64,
+    /// False until the models named on the command line have been seen to.
+    has_started: AtomicBool,
+}
+
+/// The addresses that were bound.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Urls {
+    pub data: String,
+    pub admin: String,
+}
+
+impl Gateway {
+    /// True when traffic may come.
+    pub fn is_ready(&self) -> bool {
+        self.has_started.load(Ordering::Acquire)
+            && !self.drain.is_draining()
+            && self.live.load().is_settled
+    }
+}
+
+/// What the command line asks for beyond the settings.
+#[derive(Debug, Default)]
+pub struct Startup {
+    pub demo: bool,
+    pub models: Vec<(ModelName, PathBuf)>,
+}
+
+/// Things to tell the person who started the server.
+#[derive(Debug)]
+pub struct Greeting {
+    pub urls: Urls,
+    pub data_dir: PathBuf,
+    /// A key that was made just now.
+    pub new_admin_key: Option<String>,
+    pub admin_key_file: PathBuf,
+    /// Models that were asked for and cannot be served, with the reason.
+    pub failures: Vec<String>,
+    pub models: Vec<String>,
+}
+
+/// Runs the gateway until a signal comes and the last request has ended. `greet` is called
+/// once, when the server is ready.
+pub async fn serve(
+    settings: Settings,
+    startup: Startup,
+    greet: impl FnOnce(&Greeting),
+) -> anyhow::Result<()> {
+    // Signals count from the beginning: one that comes while models load is not lost.
+    let mut stop_signals = StopSignals::new()?;
+    let data_dir = DataDir::hold(&settings.server.data_dir)?;
+    let metrics = names::install().context("cannot record metrics")?;
+    let data_listener = bind(settings.server.listen, "server.listen").await?;
+    let admin_listener = bind(settings.admin.listen, "admin.listen").await?;
+    let urls = Urls { data: url_of(&data_listener)?, admin: url_of(&admin_listener)? };
+
+    let registry: Arc<dyn Registry> =
+        Arc::new(SqliteRegistry::open(&data_dir.registry()).await.context("cannot open the registry")?);
+    let store: Arc<dyn ModelStore> =
+        Arc::new(LocalStore::open(data_dir.store()).context("cannot open the model store")?);
+    store.sweep_temporary().await.context("cannot clean up the model store")?;
+
+    let (connections, tasks, stop) = (TaskTracker::new(), TaskTracker::new(), CancellationToken::new());
+    let live = Arc::new(ArcSwap::from_pointee(Snapshot::default()));
+    let max_batch_rows = settings.serving.max_batch_size as usize;
+    let loader = Loader::start(Arc::clone(&store), settings.engine.load_threads as usize, max_batch_rows)?;
+    let sync = Sync::new(Arc::clone(&registry), loader.clone(), Arc::clone(&live), &settings, tasks.clone());
+    let control = Control { registry: Arc::clone(&registry), sync: Arc::clone(&sync) };
+    let pushes = Pushes::new(
+        control.clone(), Arc::clone(&store), loader, &settings, tasks.clone(), stop.clone(),
+    );
+    let gateway = Arc::new(Gateway {
+        compute: Compute::start(compute_slots(&settings), tasks.clone())?,
+        live,
+        control,
+        pushes,
+        drain: Drain::default(),
+        key_use: KeyUse::default(),
+        metrics,
+        urls: urls.clone(),
+        started_at: now_ms(),
+        has_started: AtomicBool::new(false),
+        settings,
+    });
+
+    let (admin_key_file, new_admin_key) = startup::ensure_admin_key(&gateway, &data_dir).await?;
+    sync.refresh().await.context("cannot read the registry")?;
+    tasks.spawn(Arc::clone(&sync).follow(gateway.settings.registry.poll_interval, stop.clone()));
+    background::start(&gateway, &store, &tasks, &stop);
+    let limits = ConnectionLimits {
+        max_connections: gateway.settings.limits.max_connections,
+        header_read_timeout: gateway.settings.limits.header_read_timeout,
+    };
+    for (listener, router) in
+        [(data_listener, routes::data(&gateway)), (admin_listener, routes::admin(&gateway))]
+    {
+        let drain = gateway.drain.clone();
+        connections.spawn(listener::serve(listener, router, limits, drain, connections.clone()));
+    }
+    data_dir.write_urls(&urls.data, &urls.admin).context("cannot write the addresses")?;
+
+    let prepare = startup::prepare(&gateway, &data_dir, startup);
+    let failures = tokio::select! {
+        failures = prepare => failures?,
+        () = stop_signals.first() => return finish(&gateway, &connections, &tasks, &stop, stop_signals).await,
+    };
+    gateway.has_started.store(true, Ordering::Release);
+    greet(&Greeting {
+        urls,
+        data_dir: data_dir.path().to_owned(),
+        new_admin_key,
+        admin_key_file,
+        failures,
+        models: startup::described(&gateway),
+    });
+    stop_signals.first().await;
+    finish(&gateway, &connections, &tasks, &stop, stop_signals).await
+}
+
+/// Not ready → clients leave → no new connections → what is in flight ends → all else stops.
+async fn finish(
+    gateway: &Arc<Gateway>,
+    connections: &TaskTracker,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+    mut stop_signals: StopSignals,
+) -> anyhow::Result<()> {
+    let limit = gateway.settings.server.drain_timeout;
+    tracing::info!(limit = %humantime::format_duration(limit), "stopping: finishing what is in flight");
+    gateway.drain.start();
+    let drained = async {
+        tokio::time::sleep(LEAVE_GRACE).await;
+        gateway.drain.close();
+        connections.close();
+        tokio::time::timeout(limit, connections.wait()).await.is_ok()
+    };
+    let is_drained = tokio::select! {
+        is_drained = drained => is_drained,
+        () = stop_signals.first() => false,
+    };
+    if !is_drained {
+        tracing::warn!(connections = connections.len(), "stopped before all connections had ended");
+    }
+    stop.cancel();
+    tasks.close();
+    if tokio::time::timeout(STOP_GRACE, tasks.wait()).await.is_err() {
+        tracing::warn!(tasks = tasks.len(), "stopped before all background tasks had ended");
+    }
+    background::write_key_use(gateway).await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// The processors that this process may really use: its cgroup quota and affinity.
+pub fn compute_slots(settings: &Settings) -> usize {
+    match settings.engine.threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        threads => threads as usize,
+    }
+}
+
+async fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address} ({setting})"))
+}
+
+fn url_of(listener: &TcpListener) -> anyhow::Result<String> {
+    Ok(format!("http://{}", listener.local_addr()?))
+}
+
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    fn new() -> anyhow::Result<Self> {
+        let terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+        let interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+        Ok(Self { terminate, interrupt })
+    }
+
+    /// Resolves at the next signal to stop.
+    async fn first(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

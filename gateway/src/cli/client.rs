@@ -1,0 +1,253 @@
+//! The admin client: one method per HTTP verb, each an [`Answer`] or a [`CliError`] that
+//! carries the exit code.
+//!
+//! It follows no redirect and uses no proxy: the key goes to the address that it was found for.
+
+use std::time::Duration;
+
+use http::header::{AUTHORIZATION, CONTENT_TYPE, IF_MATCH};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use reqwest::RequestBuilder;
+use reqwest::multipart::Form;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use weighbridge_config::client::{ClientSettings, ClientSource};
+use weighbridge_registry::Revision;
+
+use super::error::{CliError, Exit, innermost, with_causes};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// For everything but uploads and predictions.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Above the largest `limits.max_timeout` that anyone waits for by hand.
+const PREDICT_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+/// What an upload may take besides one second per [`SLOWEST_UPLOAD`] bytes.
+const UPLOAD_TIMEOUT: Duration = Duration::from_secs(120);
+const SLOWEST_UPLOAD: u64 = 64 << 10;
+/// The most bytes of an answer that are kept.
+const LARGEST_ANSWER: usize = 256 << 20;
+
+/// Talks to the admin API of one server.
+#[derive(Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    url: String,
+    url_source: ClientSource,
+    key_source: ClientSource,
+    authorization: HeaderValue,
+}
+
+/// A successful answer.
+#[derive(Debug)]
+pub struct Answer {
+    pub headers: HeaderMap,
+    pub body: String,
+    url: String,
+}
+
+impl Answer {
+    /// The body as what it should be.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, CliError> {
+        serde_json::from_str(&self.body).map_err(|error| {
+            let url = &self.url;
+            CliError::failed(format!("the answer of {url} is not what was expected: {error}"))
+        })
+    }
+
+    /// A header as text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
+impl Client {
+    pub fn new(settings: ClientSettings) -> Result<Self, CliError> {
+        refuse_tls(&settings.url)?;
+        let mut authorization = HeaderValue::try_from(format!("Bearer {}", settings.key.expose()))
+            .map_err(|_| CliError::usage("the key does not fit into a header"))?;
+        authorization.set_sensitive(true);
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .user_agent(concat!("weighbridge/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| CliError::failed(with_causes(&error)))?;
+        let ClientSettings { url, url_source, key_source, .. } = settings;
+        Ok(Self { http, url, url_source, key_source, authorization })
+    }
+
+    /// The address of the admin API.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub async fn get(&self, path: &str) -> Result<Answer, CliError> {
+        self.send(self.request(Method::GET, path)).await
+    }
+
+    /// A `GET` whose answer may be that there is no such thing.
+    pub async fn find(&self, path: &str) -> Result<Option<Answer>, CliError> {
+        let (status, answer) = self.exchange(self.request(Method::GET, path)).await?;
+        if status == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        self.checked(status, answer).map(Some)
+    }
+
+    /// A `GET` with a query.
+    pub async fn list(&self, path: &str, query: &[(&str, String)]) -> Result<Answer, CliError> {
+        self.send(self.request(Method::GET, path).query(query)).await
+    }
+
+    /// A change without a body, such as `POST …/rollback` or `DELETE`.
+    pub async fn change(
+        &self,
+        method: Method,
+        path: &str,
+        if_revision: Option<Revision>,
+    ) -> Result<Answer, CliError> {
+        self.send(based_on(self.request(method, path), if_revision)).await
+    }
+
+    pub async fn put<B: Serialize>(
+        &self,
+        path: &str,
+        body: &B,
+        if_revision: Option<Revision>,
+    ) -> Result<Answer, CliError> {
+        self.send(based_on(self.request(Method::PUT, path).json(body), if_revision)).await
+    }
+
+    pub async fn post<B: Serialize>(
+        &self,
+        path: &str,
+        body: &B,
+        if_revision: Option<Revision>,
+    ) -> Result<Answer, CliError> {
+        self.send(based_on(self.request(Method::POST, path).json(body), if_revision)).await
+    }
+
+    pub async fn patch<B: Serialize>(
+        &self,
+        path: &str,
+        body: &B,
+        if_revision: Option<Revision>,
+    ) -> Result<Answer, CliError> {
+        self.send(based_on(self.request(Method::PATCH, path).json(body), if_revision)).await
+    }
+
+    pub async fn delete(
+        &self,
+        path: &str,
+        if_revision: Option<Revision>,
+    ) -> Result<Answer, CliError> {
+        self.change(Method::DELETE, path, if_revision).await
+    }
+
+    /// Sends a form with files of about `size` bytes; it may take longer the larger it is.
+    pub async fn upload(&self, path: &str, form: Form, size: u64) -> Result<Answer, CliError> {
+        let longest = UPLOAD_TIMEOUT + Duration::from_secs(size / SLOWEST_UPLOAD);
+        let request = self.request(Method::POST, path).timeout(longest).multipart(form);
+        self.send(request).await.map_err(|mut error| {
+            if error.exit == Exit::Unreachable {
+                // A server that refuses early may close before its reason has been read.
+                error.text.push_str("\nthe upload was cut off: the server's log may say why");
+            }
+            error
+        })
+    }
+
+    /// Posts a prediction to `url`, an address of the data listener.
+    pub async fn predict(
+        &self,
+        url: &str,
+        body: Vec<u8>,
+        headers: HeaderMap,
+    ) -> Result<Answer, CliError> {
+        refuse_tls(url)?;
+        let request = self
+            .authorized(self.http.post(url))
+            .header(CONTENT_TYPE, "application/json")
+            .headers(headers)
+            .timeout(PREDICT_TIMEOUT)
+            .body(body);
+        self.send(request).await
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let url = format!("{}/admin/v1/{path}", self.url);
+        self.authorized(self.http.request(method, url)).timeout(ANSWER_TIMEOUT)
+    }
+
+    fn authorized(&self, request: RequestBuilder) -> RequestBuilder {
+        request.header(AUTHORIZATION, self.authorization.clone())
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Answer, CliError> {
+        let (status, answer) = self.exchange(request).await?;
+        self.checked(status, answer)
+    }
+
+    async fn exchange(&self, request: RequestBuilder) -> Result<(StatusCode, Answer), CliError> {
+        let mut response = request.send().await.map_err(|error| self.unanswered(error))?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let url = response.url().clone();
+        let mut body = Vec::new();
+        let cut_off = |error: reqwest::Error| self.unanswered(error.with_url(url.clone()));
+        while let Some(chunk) = response.chunk().await.map_err(cut_off)? {
+            if body.len() + chunk.len() > LARGEST_ANSWER {
+                return Err(CliError::failed(format!("the answer of {url} is too large")));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        let body = String::from_utf8_lossy(&body).into_owned();
+        Ok((status, Answer { headers, body, url: url.into() }))
+    }
+
+    fn checked(&self, status: StatusCode, answer: Answer) -> Result<Answer, CliError> {
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let request_id = answer.header("x-request-id");
+        let mut error = CliError::of_answer(status, &answer.body, request_id);
+        if error.exit == Exit::NotAllowed {
+            error.text.push_str(&format!("\nthe key is from {}", self.key_source));
+        }
+        Err(error)
+    }
+
+    /// No answer, or half of one.
+    fn unanswered(&self, error: reqwest::Error) -> CliError {
+        let reached = !error.is_connect();
+        let at = error.url().map(ToString::to_string).unwrap_or_default();
+        let told = innermost(&error.without_url());
+        if at.starts_with(&self.url) && !reached {
+            let (url, source) = (&self.url, &self.url_source);
+            return CliError::unreachable(format!(
+                "cannot reach {url}: is `weighbridge serve` running? (address from {source})\n{told}"
+            ));
+        }
+        let what = if reached { "no answer from" } else { "cannot reach" };
+        CliError::unreachable(format!("{what} {at}: {told}"))
+    }
+}
+
+fn based_on(request: RequestBuilder, revision: Option<Revision>) -> RequestBuilder {
+    match revision {
+        Some(revision) => request.header(IF_MATCH, format!("\"{revision}\"")),
+        None => request,
+    }
+}
+
+fn refuse_tls(url: &str) -> Result<(), CliError> {
+    match url.starts_with("https://") {
+        false => Ok(()),
+        true => Err(CliError::usage(format!(
+            "{url} asks for TLS, which comes with a later release: use an http:// address"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests;

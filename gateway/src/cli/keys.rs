@@ -1,0 +1,201 @@
+//! `keys`: who may do what.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::ValueEnum;
+use serde::Serialize;
+use weighbridge_config::settings::units::parse_duration;
+use weighbridge_registry::{KeyRecord, Millis, Role};
+
+use super::error::CliError;
+use super::wire::{Keys, NewKey};
+use super::{Globals, id, serve, show};
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Create a key and print its secret, which is shown this once
+    Create(CreateArgs),
+    /// List the keys, revoked and expired ones too
+    List,
+    /// Revoke a key for good
+    Revoke(RevokeArgs),
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example: weighbridge keys create checkout --role predict --expires 30d
+The secret alone goes to the standard output: KEY=$(weighbridge keys create …)")]
+pub struct CreateArgs {
+    /// Name that people know the key by
+    name: String,
+    /// What the holder may do
+    #[arg(long)]
+    role: RoleName,
+    /// How long the key is good for, such as 30d or 12h [default: for ever]
+    #[arg(long, value_name = "DURATION", value_parser = whole_seconds)]
+    expires: Option<u64>,
+    /// Write into the data folder of a server that is stopped, for when every key is lost
+    #[arg(long, conflicts_with = "expires")]
+    offline: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: weighbridge keys revoke wbk_ab12cd34")]
+pub struct RevokeArgs {
+    /// Id of the key, or the visible beginning of its secret
+    #[arg(value_parser = id)]
+    id: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum RoleName {
+    /// Everything, predictions included
+    Admin,
+    /// Predictions
+    Predict,
+    /// Reading metrics
+    Metrics,
+}
+
+impl From<RoleName> for Role {
+    fn from(name: RoleName) -> Self {
+        match name {
+            RoleName::Admin => Self::Admin,
+            RoleName::Predict => Self::Predict,
+            RoleName::Metrics => Self::Metrics,
+        }
+    }
+}
+
+pub async fn run(command: Command, globals: &Globals) -> Result<(), CliError> {
+    match command {
+        Command::Create(args) if args.offline => create_offline(args, globals).await,
+        Command::Create(args) => create(args, globals).await,
+        Command::List => list(globals).await,
+        Command::Revoke(args) => revoke(&args, globals).await,
+    }
+}
+
+async fn create(args: CreateArgs, globals: &Globals) -> Result<(), CliError> {
+    #[derive(Serialize)]
+    struct Wanted {
+        name: String,
+        role: Role,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        expires_in_s: Option<u64>,
+    }
+    let wanted = Wanted { name: args.name, role: args.role.into(), expires_in_s: args.expires };
+    let answer = globals.client()?.post("keys", &wanted, None).await?;
+    if globals.json {
+        return show::json(&answer);
+    }
+    let created: NewKey = answer.parse()?;
+    let key = &created.key;
+    let expires = key.expires_at.map_or_else(|| "never".to_owned(), show::time);
+    show::note(&format!(
+        "key {} ({}, expires {expires}); this is the only time that its secret is shown:",
+        key.name,
+        word(key.role)
+    ));
+    show::print(&created.secret)
+}
+
+async fn create_offline(args: CreateArgs, globals: &Globals) -> Result<(), CliError> {
+    let data_dir = globals.data_dir.clone();
+    let create = move || serve::create_key_offline(data_dir, &args.name, args.role.into());
+    // On a thread of its own: it may start a runtime, which this one must not.
+    let created = tokio::task::spawn_blocking(create).await;
+    let created = created.map_err(|error| CliError::failed(error.to_string()))?;
+    let secret = created.map_err(|error| CliError::failed(format!("{error:#}")))?;
+    match globals.json {
+        true => show::print(&serde_json::json!({ "secret": secret }).to_string()),
+        false => show::print(&secret),
+    }
+}
+
+async fn list(globals: &Globals) -> Result<(), CliError> {
+    let answer = globals.client()?.get("keys").await?;
+    if globals.json {
+        return show::json(&answer);
+    }
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);
+    show::print(&listed(&answer.parse::<Keys>()?.keys, now))
+}
+
+async fn revoke(args: &RevokeArgs, globals: &Globals) -> Result<(), CliError> {
+    let answer = globals.client()?.delete(&format!("keys/{}", args.id), None).await?;
+    if globals.json {
+        return show::json(&answer);
+    }
+    let key: KeyRecord = answer.parse()?;
+    show::print(&format!("revoked key {} ({}…)", key.name, key.prefix))
+}
+
+fn listed(keys: &[KeyRecord], now: Millis) -> String {
+    let heading = ["ID", "KEY", "NAME", "ROLE", "STATE", "CREATED", "EXPIRES", "LAST USED"];
+    let rows = keys.iter().map(|key| {
+        let state = match (key.revoked_at, key.expires_at) {
+            (Some(_), _) => "revoked",
+            (None, Some(expires)) if expires <= now => "expired",
+            _ => "valid",
+        };
+        vec![
+            key.id.clone(),
+            format!("{}…", key.prefix),
+            key.name.clone(),
+            word(key.role).to_owned(),
+            state.to_owned(),
+            show::time(key.created_at),
+            key.expires_at.map_or_else(|| "never".to_owned(), show::time),
+            key.last_used_at.map_or_else(|| "never".to_owned(), show::time),
+        ]
+    });
+    show::table(&heading, rows.collect(), "no keys")
+}
+
+fn word(role: Role) -> &'static str {
+    match role {
+        Role::Admin => "admin",
+        Role::Predict => "predict",
+        Role::Metrics => "metrics",
+    }
+}
+
+fn whole_seconds(text: &str) -> Result<u64, String> {
+    let seconds = parse_duration(text).map(|duration| duration.as_secs());
+    let seconds = seconds.filter(|seconds| *seconds > 0);
+    seconds.ok_or_else(|| "wanted a duration of at least 1s, such as 30d or 12h".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn keys_are_listed_with_their_state() {
+        let key = |expires: Option<u64>, revoked: Option<u64>| {
+            let key = json!({
+                "id": "k1", "name": "ci", "role": "predict", "prefix": "wbk_ab",
+                "created_at": 0, "created_by": "system", "expires_at": expires,
+                "revoked_at": revoked, "last_used_at": null,
+            });
+            serde_json::from_value(key).unwrap()
+        };
+        let keys = [key(None, None), key(Some(10), None), key(Some(11), None), key(None, Some(1))];
+        let shown = listed(&keys, 10);
+        let states: Vec<&str> =
+            shown.lines().skip(1).filter_map(|line| line.split_whitespace().nth(4)).collect();
+        assert_eq!(states, ["valid", "expired", "valid", "revoked"], "{shown}");
+    }
+
+    #[test]
+    fn durations_carry_units() {
+        assert_eq!(whole_seconds("30d"), Ok(30 * 86_400));
+        for bad in ["30", "0s", "1ms", "soon"] {
+            assert!(whole_seconds(bad).is_err(), "{bad}");
+        }
+    }
+}

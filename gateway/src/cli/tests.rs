@@ -1,0 +1,91 @@
+use clap::{CommandFactory, Parser};
+
+use super::*;
+
+fn exit_of(words: &[&str]) -> Option<i32> {
+    let words = ["weighbridge"].iter().chain(words);
+    Cli::try_parse_from(words).err().map(|error| error.exit_code())
+}
+
+#[test]
+fn the_command_line_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn every_command_says_what_it_does() {
+    for command in Cli::command().get_subcommands() {
+        assert!(command.get_about().is_some(), "{}", command.get_name());
+    }
+}
+
+#[test]
+fn good_usage_is_taken() {
+    for line in [
+        "push fraud ./f.onnx --version 2 --tag a=b --tag c=d=e --class-names x,y --set timeout=1s",
+        "models --json",
+        "--json models",
+        "versions fraud",
+        "versions fraud 2 --url http://127.0.0.1:1 --key k --data-dir d",
+        "status",
+        "audit",
+        "audit fraud --limit 5",
+        "configure fraud max_batch_size=8",
+        "route fraud 1=95 2=5 --if-revision 7",
+        "promote fraud 2",
+        "rollback fraud",
+        "alias fraud champion 2",
+        "alias fraud champion --remove",
+        "archive fraud 1",
+        "delete fraud --yes --even-if-routed",
+        "delete fraud 1",
+        "predict fraud --file x.json --version 2",
+        "predict fraud --alias champion",
+        "keys create ci --role predict --expires 30d",
+        "keys create ci --role admin --offline",
+        "keys list",
+        "keys revoke wbk_ab12",
+        "check-config --config w.toml",
+        "print-config",
+        "operations",
+    ] {
+        let words: Vec<&str> = line.split(' ').collect();
+        assert_eq!(exit_of(&words), None, "{line}");
+    }
+}
+
+#[test]
+fn wrong_usage_exits_with_2() {
+    for line in [
+        "",
+        "colour",
+        "push a/b ./f.onnx",
+        "push fraud",
+        "push fraud f --version 0",
+        "push fraud f --tag x",
+        "promote fraud v2",
+        "promote fraud",
+        "alias fraud champion",
+        "alias fraud champion 2 --remove",
+        "alias fraud stable 2",
+        "delete fraud 1 --even-if-routed",
+        "predict fraud --version 1 --alias a",
+        "keys create ci",
+        "keys create ci --role root",
+        "keys create ci --role admin --expires 30",
+        "keys create ci --role admin --expires 1d --offline",
+        "keys revoke a/b",
+        "audit --limit 0",
+        "route fraud 1=100 --if-revision x",
+    ] {
+        let words: Vec<&str> = line.split(' ').filter(|word| !word.is_empty()).collect();
+        assert_eq!(exit_of(&words), Some(2), "{line}");
+    }
+}
+
+#[test]
+fn a_key_on_the_command_line_is_not_in_debug_texts() {
+    let cli = Cli::try_parse_from(["weighbridge", "status", "--key", "hunter2"]).unwrap();
+    let shown = format!("{cli:?}");
+    assert!(!shown.contains("hunter2"), "{shown}");
+}

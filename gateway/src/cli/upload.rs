@@ -1,0 +1,111 @@
+//! A model file on its way to the server: hashed first, then streamed. It is never in memory
+//! as a whole.
+
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::path::Path;
+
+use futures_util::TryStreamExt;
+use reqwest::Body;
+use reqwest::multipart::{Form, Part};
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+use tokio::io::AsyncReadExt;
+use tokio_util::io::ReaderStream;
+use weighbridge_config::{Digest, ModelName, Version};
+use weighbridge_registry::{Operation, VersionInfo};
+
+use super::client::Client;
+use super::error::{CliError, with_causes};
+use super::progress;
+use super::wire::{Started, model_path};
+
+/// The bytes that are read at once.
+const CHUNK: usize = 256 << 10;
+
+/// A file whose bytes are known by their digest. The server compares them with what arrives,
+/// so a file that changes meanwhile becomes no version.
+#[derive(Debug)]
+pub struct ModelFile {
+    pub(super) file: File,
+    pub size: u64,
+    pub sha256: Digest,
+}
+
+/// The first part of the form: what the server knows before the first byte of the model.
+#[derive(Debug, Serialize)]
+struct Info<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<Version>,
+    #[serde(flatten)]
+    info: &'a VersionInfo,
+    size: u64,
+    sha256: Digest,
+}
+
+impl ModelFile {
+    /// Opens and hashes a file.
+    pub fn open(path: &Path) -> Result<Self, CliError> {
+        let hash = || -> io::Result<Self> {
+            let mut file = File::open(path)?;
+            let metadata = file.metadata()?;
+            if !metadata.is_file() {
+                return Err(io::Error::other("not a file"));
+            }
+            let size = metadata.len();
+            let sha256 = sha256_of(&mut file, size)?;
+            file.rewind()?;
+            Ok(Self { file, size, sha256 })
+        };
+        hash().map_err(|error| CliError::io(format!("read {}", path.display()), &error))
+    }
+}
+
+fn sha256_of(file: &mut File, size: u64) -> io::Result<Digest> {
+    let bar = progress::bytes(size);
+    bar.set_message("hashing");
+    let mut hash = Sha256::new();
+    let mut chunk = vec![0; CHUNK];
+    // No further than `size`: that is what will be sent.
+    let mut bytes = file.take(size);
+    loop {
+        let read = bytes.read(&mut chunk)?;
+        if read == 0 {
+            break;
+        }
+        hash.update(&chunk[..read]);
+        bar.inc(read as u64);
+    }
+    bar.finish_and_clear();
+    Ok(Digest::from_bytes(hash.finalize().into()))
+}
+
+/// Sends a file as a version and returns the operation that checks it.
+pub async fn send(
+    client: &Client,
+    model: &ModelName,
+    version: Option<Version>,
+    info: &VersionInfo,
+    file: ModelFile,
+) -> Result<Operation, CliError> {
+    let size = file.size;
+    let bar = progress::bytes(size);
+    bar.set_message("uploading");
+    let info = Info { version, info, size, sha256: file.sha256 };
+    let info = serde_json::to_string(&info).map_err(|error| CliError::failed(error.to_string()))?;
+    let sent = bar.clone();
+    let bytes = tokio::fs::File::from_std(file.file).take(size);
+    let chunks = ReaderStream::with_capacity(bytes, CHUNK)
+        .inspect_ok(move |chunk| sent.inc(chunk.len() as u64));
+    let model_part = Part::stream_with_length(Body::wrap_stream(chunks), size);
+    let typed = |part: Part, media_type: &str| {
+        part.mime_str(media_type).map_err(|error| CliError::failed(with_causes(&error)))
+    };
+    let model_part = model_part.file_name("model.onnx");
+    let form = Form::new()
+        .part("info", typed(Part::text(info), "application/json")?)
+        .part("model", typed(model_part, "application/octet-stream")?);
+    let answer = client.upload(&model_path(model, "versions"), form, size).await;
+    bar.finish_and_clear();
+    Ok(answer?.parse::<Started>()?.operation)
+}

@@ -1,0 +1,10 @@
+//! Everything between a socket and a handler, one file per concern; [`stack`] puts them in
+//! order.
+
+pub mod auth;
+pub mod body;
+pub mod drain;
+pub mod listener;
+pub mod problem;
+pub mod request_id;
+pub mod stack;

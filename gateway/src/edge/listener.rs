@@ -1,0 +1,111 @@
+//! Accepts connections: bounded in number, with a time limit for request heads, and drained
+//! without a loss.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use futures_util::FutureExt;
+use http::Request;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+use crate::edge::drain::Drain;
+
+/// What one listener allows.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectionLimits {
+    pub max_connections: u32,
+    /// How long the head of a request may take to arrive.
+    pub header_read_timeout: Duration,
+}
+
+/// Serves `router` on `listener` until `drain` says to close and all connections have ended.
+///
+/// `router` must be finished (`with_state(())`), so that its layers are built once and not for
+/// each request.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: ConnectionLimits,
+    drain: Drain,
+    tasks: TaskTracker,
+) {
+    let graceful = GracefulShutdown::new();
+    let slots = Arc::new(Semaphore::new(limits.max_connections as usize));
+    let builder = Arc::new(http_builder(limits));
+    let start = |tcp: TcpStream, permit: OwnedSemaphorePermit| {
+        let connection = connection(&builder, tcp, router.clone());
+        let watched = graceful.watch(connection);
+        tasks.spawn(async move {
+            // A broken connection is the peer's affair: nobody is left to be told.
+            let _ = watched.await;
+            drop(permit);
+        });
+    };
+    loop {
+        // A full house leaves newcomers in the kernel's queue.
+        let accept = async {
+            let permit = Arc::clone(&slots).acquire_owned().await.map_err(io::Error::other)?;
+            Ok::<_, io::Error>((listener.accept().await?.0, permit))
+        };
+        tokio::select! {
+            accepted = accept => match accepted {
+                Ok((tcp, permit)) => start(tcp, permit),
+                Err(error) => pause_after(&error).await,
+            },
+            () = drain.closing() => break,
+        }
+    }
+    // What the kernel has accepted already is served: the client believes it is connected.
+    while let Some(Ok((tcp, _))) = listener.accept().now_or_never() {
+        let Ok(permit) = Arc::clone(&slots).try_acquire_owned() else { break };
+        start(tcp, permit);
+    }
+    drop(listener);
+    graceful.shutdown().await;
+}
+
+fn http_builder(limits: ConnectionLimits) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_read_timeout)
+        .pipeline_flush(true);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Duration::from_secs(20))
+        .max_concurrent_streams(512)
+        .adaptive_window(true);
+    builder
+}
+
+fn connection(
+    builder: &auto::Builder<TokioExecutor>,
+    tcp: TcpStream,
+    router: Router,
+) -> impl hyper_util::server::graceful::GracefulConnection<Error: Send> + Send + 'static {
+    // Small answers must not wait for an acknowledgement.
+    let _ = tcp.set_nodelay(true);
+    let service = router.map_request(|request: Request<Incoming>| request.map(Body::new));
+    builder
+        .serve_connection(TokioIo::new(tcp), TowerToHyperService::new(service))
+        .into_owned()
+}
+
+/// Out of file descriptors and the like: tell, wait a little, go on.
+async fn pause_after(error: &io::Error) {
+    tracing::warn!(%error, "could not accept a connection");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+}

@@ -1,0 +1,232 @@
+//! The only place that turns failures into HTTP answers.
+//!
+//! The body is `application/problem+json` (RFC 9457) with an extra member `error`, which Open
+//! Inference Protocol and TF Serving clients read. A 4xx says what to change. A 5xx shows a
+//! fixed sentence; its details are logged once, under the request id.
+
+use std::borrow::Cow;
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use weighbridge_protocol::BadRequest;
+
+/// What went wrong, by what the caller does about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    InvalidRequest,
+    Unauthenticated,
+    Forbidden,
+    NotFound,
+    MethodNotAllowed,
+    Conflict,
+    PreconditionFailed,
+    BodyTooLarge,
+    Unprocessable,
+    ModelFailed,
+    Internal,
+    Unsupported,
+    NotReady,
+    QueueFull,
+    Unavailable,
+    DeadlineExceeded,
+    BodyTimeout,
+}
+
+/// Whose mistake a failure is. Only the model's counts against a canary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blame {
+    Client,
+    Model,
+    Gateway,
+}
+
+impl Kind {
+    /// Status code, short name (part of the problem's `type`), title, blame.
+    fn row(self) -> (StatusCode, &'static str, &'static str, Blame) {
+        use Blame::{Client, Gateway, Model};
+        match self {
+            Self::InvalidRequest => (StatusCode::BAD_REQUEST, "invalid-request", "invalid request", Client),
+            Self::Unauthenticated => (StatusCode::UNAUTHORIZED, "unauthenticated", "a key is needed", Client),
+            Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "not allowed", Client),
+            Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "not found", Client),
+            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "method not allowed", Client),
+            Self::Conflict => (StatusCode::CONFLICT, "conflict", "the present state forbids it", Client),
+            Self::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, "precondition-failed", "changed meanwhile", Client),
+            Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "body too large", Client),
+            Self::Unprocessable => (StatusCode::UNPROCESSABLE_ENTITY, "unprocessable", "cannot be used", Client),
+            Self::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, "body-timeout", "the body did not arrive", Client),
+            Self::ModelFailed => (StatusCode::INTERNAL_SERVER_ERROR, "model-failed", "the model failed", Model),
+            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "internal error", Gateway),
+            Self::Unsupported => (StatusCode::NOT_IMPLEMENTED, "unsupported", "not supported", Client),
+            Self::NotReady => (StatusCode::SERVICE_UNAVAILABLE, "not-ready", "not ready", Gateway),
+            Self::QueueFull => (StatusCode::SERVICE_UNAVAILABLE, "queue-full", "too much is waiting", Gateway),
+            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "unavailable", Gateway),
+            Self::DeadlineExceeded => (StatusCode::GATEWAY_TIMEOUT, "deadline-exceeded", "the deadline has passed", Gateway),
+        }
+    }
+
+    /// The status code.
+    pub fn status(self) -> StatusCode {
+        self.row().0
+    }
+
+    /// The short name, also used as the label `outcome` of metrics.
+    pub fn name(self) -> &'static str {
+        self.row().1
+    }
+
+    /// Whose mistake it is.
+    pub fn blame(self) -> Blame {
+        self.row().3
+    }
+
+    /// Seconds after which the same request may succeed.
+    fn retry_after(self) -> Option<u32> {
+        match self {
+            Self::QueueFull | Self::Unavailable => Some(1),
+            Self::NotReady => Some(5),
+            _ => None,
+        }
+    }
+}
+
+/// A failure on its way to the client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    pub kind: Kind,
+    /// For the client: names the thing, what came and what was wanted.
+    pub detail: Cow<'static, str>,
+    /// For the log only.
+    pub cause: Option<String>,
+}
+
+impl Problem {
+    /// A problem that the client is told in full.
+    pub fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { kind, detail: detail.into(), cause: None }
+    }
+
+    /// A failure of ours: the client gets a fixed sentence, the log the cause.
+    pub fn internal(cause: impl std::fmt::Display) -> Self {
+        Self {
+            kind: Kind::Internal,
+            detail: "the gateway failed; its log has the details under this request id".into(),
+            cause: Some(cause.to_string()),
+        }
+    }
+}
+
+impl From<BadRequest> for Problem {
+    fn from(error: BadRequest) -> Self {
+        Self::new(Kind::InvalidRequest, error.0)
+    }
+}
+
+impl From<weighbridge_registry::Error> for Problem {
+    fn from(error: weighbridge_registry::Error) -> Self {
+        use weighbridge_registry::Error as E;
+        let kind = match &error {
+            E::NotFound { .. } => Kind::NotFound,
+            E::Conflict { .. } => Kind::PreconditionFailed,
+            E::Illegal(_) => Kind::Conflict,
+            E::Corrupt { .. } => return Self::internal(chain(&error)),
+            E::Unavailable { .. } | E::Busy { .. } => Kind::Unavailable,
+        };
+        let cause = (kind == Kind::Unavailable).then(|| chain(&error));
+        Self { kind, detail: error.to_string().into(), cause }
+    }
+}
+
+impl From<weighbridge_model_store::Error> for Problem {
+    fn from(error: weighbridge_model_store::Error) -> Self {
+        use weighbridge_model_store::Error as E;
+        let kind = match &error {
+            E::NotFound(_) => Kind::NotFound,
+            E::TooLarge { .. } => Kind::BodyTooLarge,
+            E::Mismatch(_) | E::Empty => Kind::Unprocessable,
+            E::Interrupted(_) => Kind::InvalidRequest,
+            E::NoSpace { .. } | E::Unavailable { .. } => Kind::Unavailable,
+            E::Corrupt { .. } => return Self::internal(chain(&error)),
+        };
+        let cause = (kind == Kind::Unavailable).then(|| chain(&error));
+        Self { kind, detail: chain(&error).into(), cause }
+    }
+}
+
+/// An error with its causes, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}
+
+/// What the outer layers need to know of a failed request: they add the request id, count and
+/// log it.
+#[derive(Debug, Clone)]
+pub struct Failed(pub Problem);
+
+impl IntoResponse for Problem {
+    /// The body is written by [`finish`], once the request id is known.
+    fn into_response(self) -> Response {
+        let mut response = self.kind.status().into_response();
+        if let Some(seconds) = self.kind.retry_after() {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.kind == Kind::Unauthenticated {
+            let scheme = HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+        }
+        response.extensions_mut().insert(Failed(self));
+        response
+    }
+}
+
+/// Gives the answer of a failed request its body, with the request id in it.
+pub fn finish(response: &mut Response, request_id: &str) {
+    let Some(Failed(problem)) = response.extensions().get::<Failed>() else { return };
+    let (status, name, title, _) = problem.kind.row();
+    let body = serde_json::json!({
+        "type": format!("urn:weighbridge:problem:{name}"),
+        "title": title,
+        "status": status.as_u16(),
+        "detail": problem.detail,
+        "error": problem.detail,
+        "request_id": request_id,
+    });
+    *response.body_mut() = axum::body::Body::from(body.to_string());
+    let media_type = HeaderValue::from_static("application/problem+json");
+    response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_problem_is_read_by_every_kind_of_client() {
+        let mut response = Problem::new(Kind::QueueFull, "the queue of fraud is full").into_response();
+        finish(&mut response, "r-1");
+        assert_eq!(response.status(), 503);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
+        let body = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(json["error"], "the queue of fraud is full");
+        assert_eq!(json["status"], 503);
+        assert_eq!(json["request_id"], "r-1");
+        assert_eq!(json["type"], "urn:weighbridge:problem:queue-full");
+    }
+
+    #[test]
+    fn our_own_failures_do_not_show_their_cause() {
+        let problem = Problem::internal("disk /dev/sda is on fire");
+        assert!(!problem.detail.contains("fire"));
+        assert_eq!(problem.cause.as_deref(), Some("disk /dev/sda is on fire"));
+        assert_eq!(problem.kind.blame(), Blame::Gateway);
+    }
+}

@@ -1,0 +1,109 @@
+//! The tower stack of both listeners, outermost first, and why each layer sits where it does.
+//!
+//! 1. `observe`: request id, access log and metrics: outermost, so that every answer has an
+//!    id, is counted and, when it is a problem, gets its body, whoever gave it.
+//! 2. catch-panic: inside `observe`, so that a panic is an answer that is counted too.
+//! 3. authentication: before any body is read, so that strangers cost nothing. It sits on the
+//!    routes that need it: health checks have no key.
+//! 4. body limits: in the handlers ([`crate::edge::body`]), where the reading is.
+//!
+//! Admission (queue bounds, deadlines) comes after decoding, in [`crate::api::predict`].
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, Version, header};
+use tower::ServiceBuilder;
+use tower_http::catch_panic::CatchPanicLayer;
+use weighbridge_config::settings::AccessLog;
+
+use crate::edge::drain::Drain;
+use crate::edge::problem::{self, Blame, Failed, Problem};
+use crate::edge::request_id::{HEADER, RequestId};
+use crate::telemetry::events::HttpMetrics;
+
+/// What `observe` knows of its listener.
+#[derive(Debug)]
+pub struct Observed {
+    /// `data` or `admin`.
+    pub listener: &'static str,
+    pub access: AccessLog,
+    pub drain: Drain,
+    pub metrics: HttpMetrics,
+}
+
+impl Observed {
+    /// The observer of one listener.
+    pub fn new(listener: &'static str, access: AccessLog, drain: Drain) -> Arc<Self> {
+        Arc::new(Self { listener, access, drain, metrics: HttpMetrics::new(listener) })
+    }
+}
+
+/// Puts the layers around finished routes.
+pub fn wrap(routes: Router, observed: Arc<Observed>) -> Router {
+    let layers = ServiceBuilder::new()
+        .layer(from_fn_with_state(observed, observe))
+        .layer(CatchPanicLayer::custom(panicked));
+    // `with_state` last: layers of an unfinished router would be rebuilt for each request.
+    routes.layer(layers).with_state(())
+}
+
+fn panicked(what: Box<dyn std::any::Any + Send>) -> Response {
+    let text = what.downcast_ref::<&str>().map(|s| (*s).to_owned());
+    let text = text.or_else(|| what.downcast_ref::<String>().cloned());
+    let cause = text.unwrap_or_else(|| "no message".to_owned());
+    Problem::internal(format!("a handler panicked: {cause}")).into_response()
+}
+
+async fn observe(State(observed): State<Arc<Observed>>, mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let id = RequestId::of(request.headers());
+    let logged = (observed.access != AccessLog::Off)
+        .then(|| (request.method().clone(), request.uri().clone()));
+    let is_http1 = request.version() <= Version::HTTP_11;
+    request.extensions_mut().insert(id.clone());
+    let mut response = next.run(request).await;
+    problem::finish(&mut response, id.as_str());
+    response.headers_mut().insert(HEADER, id.value());
+    if is_http1 && observed.drain.is_draining() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    observed.metrics.answered(response.status());
+    if let Some((method, uri)) = logged {
+        let failed = response.extensions().get::<Failed>();
+        if failed.is_some() || observed.access == AccessLog::All {
+            let status = response.status().as_u16();
+            let ms = started.elapsed().as_secs_f64() * 1000.0;
+            log(&observed, &id, failed, &method, uri.path(), status, ms);
+        }
+    }
+    response
+}
+
+/// One line per request: an error for our failures, information for the rest. The query is
+/// left out: it is the client's.
+fn log(
+    observed: &Observed,
+    id: &RequestId,
+    failed: Option<&Failed>,
+    method: &http::Method,
+    path: &str,
+    status: u16,
+    ms: f64,
+) {
+    let (listener, request_id) = (observed.listener, id.as_str());
+    match failed.map(|Failed(problem)| problem) {
+        None => tracing::info!(listener, request_id, %method, path, status, ms, "answered"),
+        Some(p) if p.kind.blame() == Blame::Client => {
+            tracing::info!(listener, request_id, %method, path, status, ms, error = %p.detail, "refused");
+        }
+        Some(p) => {
+            let cause = p.cause.as_deref().unwrap_or("");
+            tracing::warn!(listener, request_id, %method, path, status, ms, error = %p.detail, cause, "failed");
+        }
+    }
+}

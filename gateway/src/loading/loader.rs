@@ -1,0 +1,77 @@
+//! The threads that load.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use weighbridge_config::{Digest, Manifest};
+use weighbridge_engine::{LoadOptions, LoadedModel};
+use weighbridge_model_store::ModelStore;
+
+use crate::edge::problem::chain;
+
+/// Loads run below everything else (the niceness of Unix: larger is lower).
+const NICENESS: i32 = 5;
+
+struct Order {
+    onnx: Bytes,
+    options: LoadOptions,
+    reply: oneshot::Sender<Result<LoadedModel, String>>,
+}
+
+/// Loads versions from the model store.
+#[derive(Debug, Clone)]
+pub struct Loader {
+    store: Arc<dyn ModelStore>,
+    orders: crossbeam_channel::Sender<Order>,
+    max_batch_rows: usize,
+}
+
+impl Loader {
+    /// Starts `threads` loading threads, which end with the last clone of the loader.
+    pub fn start(
+        store: Arc<dyn ModelStore>,
+        threads: usize,
+        max_batch_rows: usize,
+    ) -> std::io::Result<Self> {
+        let (orders, inbox) = crossbeam_channel::unbounded::<Order>();
+        for number in 0..threads {
+            let inbox = inbox.clone();
+            std::thread::Builder::new()
+                .name(format!("load-{number}"))
+                .stack_size(super::LOAD_STACK_BYTES)
+                .spawn(move || {
+                    // Priority is a courtesy to live requests, not a condition.
+                    let _ = rustix::process::nice(NICENESS);
+                    for order in inbox {
+                        let loaded = LoadedModel::load(&order.onnx, &order.options);
+                        let _ = order.reply.send(loaded.map_err(|e| chain(&e)));
+                    }
+                })?;
+        }
+        Ok(Self { store, orders, max_batch_rows })
+    }
+
+    /// Fetches, verifies and loads an artifact; returns how long it took.
+    ///
+    /// # Errors
+    /// One sentence that says what stands in the way.
+    pub async fn load(&self, manifest: &Manifest) -> Result<(LoadedModel, Duration), String> {
+        let started = Instant::now();
+        let onnx = self.read(manifest).await?;
+        let options = LoadOptions { max_batch_rows: self.max_batch_rows };
+        let (reply, outcome) = oneshot::channel();
+        let stopped = || "the gateway is going away".to_owned();
+        self.orders.send(Order { onnx, options, reply }).map_err(|_| stopped())?;
+        let model = outcome.await.map_err(|_| stopped())??;
+        Ok((model, started.elapsed()))
+    }
+
+    /// The verified bytes of the ONNX file.
+    pub async fn read(&self, manifest: &Manifest) -> Result<Bytes, String> {
+        let digest: Digest =
+            manifest.model().ok_or("the artifact has no ONNX file")?.sha256;
+        self.store.read(digest).await.map_err(|e| chain(&e))
+    }
+}

@@ -1,0 +1,237 @@
+//! A pushed version's way: bytes in the store, a row in the registry (`checking`), the check
+//! in a child process, then `ready` or `rejected`. Each step is durable before the next one
+//! begins, so that a process killed anywhere resumes the check at its next start.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use weighbridge_config::{Digest, Manifest, ModelName, Version, settings::Settings};
+use weighbridge_model_store::{ByteStream, ModelStore, PutLimits};
+use weighbridge_registry::{
+    Actor, CheckOutcome, NewVersion, Operation, OperationState, Registered, VersionInfo, VersionRecord,
+    VersionState,
+};
+
+use crate::control::Control;
+use crate::edge::problem::{Kind, Problem, chain};
+use crate::loading::loader::Loader;
+use crate::loading::vet::{Finding, VetLimits, vet};
+use crate::now_ms;
+
+/// What is pushed, besides its bytes.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    pub model: ModelName,
+    pub version: Option<Version>,
+    pub info: VersionInfo,
+    /// As the sender announced them.
+    pub sha256: Option<Digest>,
+    pub size: Option<u64>,
+}
+
+/// Takes pushes.
+#[derive(Debug, Clone)]
+pub struct Pushes {
+    control: Control,
+    store: Arc<dyn ModelStore>,
+    loader: Loader,
+    limits: VetLimits,
+    most_bytes: u64,
+    /// Checks that may run at once.
+    checks: Arc<Semaphore>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Pushes {
+    /// Checks run on `tasks` and are left for the next start when `stop` fires.
+    pub fn new(
+        control: Control,
+        store: Arc<dyn ModelStore>,
+        loader: Loader,
+        settings: &Settings,
+        tasks: TaskTracker,
+        stop: CancellationToken,
+    ) -> Self {
+        let limits = VetLimits {
+            time: settings.engine.vet_timeout,
+            memory: settings.engine.vet_memory.bytes(),
+            max_batch_rows: settings.serving.max_batch_size as usize,
+        };
+        let checks = Arc::new(Semaphore::new(settings.engine.load_threads.max(1) as usize));
+        let most_bytes = settings.limits.upload.bytes();
+        Self { control, store, loader, limits, most_bytes, checks, tasks, stop }
+    }
+
+    /// Stores and registers an upload. What is not ONNX is refused here and leaves no version.
+    pub async fn receive(
+        &self,
+        wanted: Wanted,
+        bytes: ByteStream<'_>,
+        actor: &Actor,
+    ) -> Result<Registered, Problem> {
+        let limits = PutLimits {
+            max_bytes: self.most_bytes,
+            expected: wanted.sha256,
+            expected_size: wanted.size,
+        };
+        let blob = self.store.put(bytes, limits).await?;
+        let manifest = Manifest::single_onnx(blob.size, blob.digest);
+        let onnx = self.store.read(blob.digest).await?;
+        let inspected = tokio::task::spawn_blocking(move || weighbridge_engine::inspect(&onnx).map(|_| ()));
+        let inspected = inspected.await.map_err(Problem::internal)?;
+        inspected.map_err(|e| Problem::new(Kind::Unprocessable, chain(&e)))?;
+        let new = NewVersion { model: wanted.model, version: wanted.version, manifest, info: wanted.info };
+        let registered =
+            self.control.registry.register_version(new, actor, now_ms()).await?;
+        Ok(registered)
+    }
+
+    /// Starts the check of a registered version, if it needs one, and returns the operation
+    /// to poll.
+    pub async fn start(&self, registered: Registered, actor: &Actor) -> Result<Operation, Problem> {
+        let record = registered.record;
+        let mut operation = operation_for(&record, &actor.id);
+        if !registered.needs_check {
+            operation.state = OperationState::Done;
+            operation.progress = "the same files are registered already".to_owned();
+            operation.result = serde_json::to_value(&record).ok();
+            self.control.registry.put_operation(&operation).await?;
+            return Ok(operation);
+        }
+        self.control.registry.put_operation(&operation).await?;
+        let (pushes, started) = (self.clone(), operation.clone());
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = pushes.finish(record, started) => {}
+                () = pushes.stop.cancelled() => {}
+            }
+        });
+        Ok(operation)
+    }
+
+    /// Resumes the checks that a process before this one did not finish.
+    pub async fn resume(&self) -> Result<(), weighbridge_registry::Error> {
+        let registry = &self.control.registry;
+        let unfinished = registry.operations(weighbridge_registry::MOST_LISTED).await?;
+        let mut unfinished: Vec<Operation> =
+            unfinished.into_iter().filter(|o| o.state == OperationState::Running).collect();
+        for model in registry.snapshot().await?.models {
+            for record in model.versions.into_iter().filter(|r| r.state == VersionState::Checking) {
+                let is_this = |o: &Operation| {
+                    o.model.as_deref() == Some(record.model.as_str()) && o.version == Some(record.version)
+                };
+                let operation = match unfinished.iter().position(is_this) {
+                    Some(place) => unfinished.swap_remove(place),
+                    None => operation_for(&record, "system"),
+                };
+                tracing::info!(model = %record.model, version = %record.version, "resuming the check");
+                self.finish(record, operation).await;
+            }
+        }
+        // What is left had ended but for its last word.
+        for mut operation in unfinished {
+            let outcome = self.current(&operation).await;
+            close(&mut operation, outcome);
+            registry.put_operation(&operation).await?;
+        }
+        Ok(())
+    }
+
+    /// Checks a version and records what was found, in the registry and in the operation.
+    pub async fn finish(&self, record: VersionRecord, mut operation: Operation) {
+        let outcome = self.check(&record, &mut operation).await;
+        let outcome = match outcome {
+            Ok(record) => Ok(record),
+            Err(problem) => {
+                tracing::error!(
+                    model = %record.model, version = %record.version,
+                    cause = problem.cause.as_deref().unwrap_or(&problem.detail),
+                    "the check could not be done; it will be tried again at the next start"
+                );
+                Err(problem.detail.into_owned())
+            }
+        };
+        close(&mut operation, outcome);
+        if let Err(error) = self.control.registry.put_operation(&operation).await {
+            tracing::error!(error = chain(&error), "cannot record the end of an operation");
+        }
+        self.control.publish().await;
+    }
+
+    async fn check(
+        &self,
+        record: &VersionRecord,
+        operation: &mut Operation,
+    ) -> Result<VersionRecord, Problem> {
+        let _turn = self.checks.acquire().await.map_err(Problem::internal)?;
+        "loading and measuring in a process of its own".clone_into(&mut operation.progress);
+        operation.updated_at = now_ms();
+        self.control.registry.put_operation(operation).await?;
+        let finding = match self.loader.read(&record.manifest).await {
+            Ok(onnx) => vet(onnx, self.limits).await.map_err(Problem::internal)?,
+            Err(reason) => Finding::Unfit(reason),
+        };
+        let outcome = match finding {
+            Finding::Fit(report) => {
+                let report = serde_json::to_value(report).map_err(Problem::internal)?;
+                CheckOutcome::Ready { report }
+            }
+            Finding::Unfit(reason) => CheckOutcome::Rejected { reason, report: None },
+        };
+        let actor = Actor::system();
+        let registry = &self.control.registry;
+        let record =
+            registry.finish_check(&record.model, record.version, outcome, &actor, now_ms()).await?;
+        Ok(record)
+    }
+
+    /// The version of an operation as it stands.
+    async fn current(&self, operation: &Operation) -> Result<VersionRecord, String> {
+        let lost = || "the gateway was stopped before it ended".to_owned();
+        let name: ModelName =
+            operation.model.as_deref().and_then(|m| m.parse().ok()).ok_or_else(lost)?;
+        let model = self.control.registry.model(&name).await.map_err(|e| e.to_string())?;
+        let record = operation.version.and_then(|v| model.version(v).cloned());
+        record.ok_or_else(lost)
+    }
+}
+
+/// A new operation for the check of `record`.
+pub(crate) fn operation_for(record: &VersionRecord, actor: &str) -> Operation {
+    let now = now_ms();
+    Operation {
+        id: format!("op-{:016x}", rand::random::<u64>()),
+        kind: "push".to_owned(),
+        model: Some(record.model.to_string()),
+        version: Some(record.version),
+        state: OperationState::Running,
+        progress: "waiting for its turn".to_owned(),
+        result: None,
+        error: None,
+        created_at: now,
+        updated_at: now,
+        created_by: actor.to_owned(),
+    }
+}
+
+fn close(operation: &mut Operation, outcome: Result<VersionRecord, String>) {
+    operation.updated_at = now_ms();
+    match outcome {
+        Ok(record) => {
+            let is_rejected = matches!(record.state, VersionState::Rejected { .. });
+            operation.state =
+                if is_rejected { OperationState::Failed } else { OperationState::Done };
+            operation.error = record.state.reason().map(str::to_owned);
+            operation.progress = record.state.word().to_owned();
+            operation.result = serde_json::to_value(&record).ok();
+        }
+        Err(reason) => {
+            operation.state = OperationState::Failed;
+            "stopped".clone_into(&mut operation.progress);
+            operation.error = Some(reason);
+        }
+    }
+}

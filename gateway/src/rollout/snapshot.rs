@@ -1,0 +1,72 @@
+//! What a request reads: all models with their routes, loaded versions and settings, and the
+//! keys, as they were at one revision of the registry. Immutable, and swapped in whole, so a
+//! request sees the old state or the new one and never a mix.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use weighbridge_config::{Digest, ModelName, Sticky, V1Dialect, Version, settings};
+use weighbridge_registry::{KeyRecord, Model};
+use weighbridge_routing::ModelRoute;
+
+use crate::serving::loaded::LoadedVersion;
+use crate::serving::queue::Queue;
+use crate::serving::submit::Batching;
+
+/// The state that requests are answered from.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// The registry's revision that this is the picture of.
+    pub revision: u64,
+    pub models: HashMap<ModelName, Arc<ServedModel>>,
+    /// By SHA-256 of the secret.
+    pub keys: HashMap<Digest, Arc<KeyRecord>>,
+    /// True when each routed version is loaded or has failed with a reason.
+    pub is_settled: bool,
+}
+
+/// A model as requests see it.
+#[derive(Debug)]
+pub struct ServedModel {
+    pub name: ModelName,
+    pub route: ModelRoute,
+    pub loaded: BTreeMap<Version, Arc<LoadedVersion>>,
+    pub settings: EffectiveSettings,
+    pub queue: Arc<Queue>,
+}
+
+/// A model's settings with the defaults filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EffectiveSettings {
+    pub batching: Batching,
+    pub timeout: Duration,
+    pub sticky: Option<Sticky>,
+    pub v1_dialect: V1Dialect,
+}
+
+impl EffectiveSettings {
+    /// What `model` says, and the process's defaults for the rest.
+    pub fn of(model: &Model, defaults: &settings::Serving) -> Self {
+        let own = &model.settings;
+        Self {
+            batching: Batching {
+                max_batch_size: own.max_batch_size.unwrap_or(defaults.max_batch_size) as usize,
+                max_queue_delay: own
+                    .max_queue_delay_us
+                    .map_or(defaults.max_queue_delay, Duration::from_micros),
+                max_queue_size: own.max_queue_size.unwrap_or(defaults.max_queue_size) as usize,
+            },
+            timeout: own.timeout_ms.map_or(defaults.timeout, Duration::from_millis),
+            sticky: own.sticky.clone(),
+            v1_dialect: own.v1_dialect.unwrap_or_default(),
+        }
+    }
+}
+
+impl Snapshot {
+    /// The model of that name.
+    pub fn model(&self, name: &str) -> Option<&Arc<ServedModel>> {
+        self.models.get(name)
+    }
+}

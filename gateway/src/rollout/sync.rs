@@ -1,0 +1,333 @@
+//! Follows the registry: loads the versions that may be asked for, then publishes a snapshot.
+//!
+//! * The table is published after the load: a route that names a version which is not loaded
+//!   yet keeps its old form until the load has ended, well or not.
+//! * A registry that cannot be read changes nothing: the snapshot in force stays.
+//! * One load per version at a time, however many ask for it.
+//! * A version that nobody may ask for any more is dropped when its last request has ended.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Mutex, Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use weighbridge_config::{Digest, ModelName, Split, Version, settings};
+use weighbridge_registry::{Model, Registry, Snapshot as RegistrySnapshot, VersionRecord, VersionState};
+use weighbridge_routing::{Availability, ModelRoute};
+
+use crate::loading::loader::Loader;
+use crate::rollout::snapshot::{EffectiveSettings, ServedModel, Snapshot};
+use crate::serving::loaded::LoadedVersion;
+use crate::serving::queue::Queue;
+use crate::telemetry::events;
+
+/// A version that failed to load is tried again after this time: a store that was away may be
+/// back.
+const RETRY_FAILED: Duration = Duration::from_secs(30);
+
+/// A version of a model.
+type Key = (ModelName, Version);
+
+/// How far the loading of a version is.
+#[derive(Debug, Clone)]
+enum Slot {
+    /// The sender is dropped when the load has ended.
+    Loading(watch::Receiver<()>),
+    Loaded(Arc<LoadedVersion>),
+    Failed { reason: String, at: Instant },
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// By version; the digest tells whether the number still means the same bytes.
+    slots: HashMap<Key, (Digest, Slot)>,
+    queues: HashMap<ModelName, Arc<Queue>>,
+    /// The registry as it was read last.
+    seen: Option<RegistrySnapshot>,
+}
+
+/// The one that keeps the snapshot true.
+#[derive(Debug)]
+pub struct Sync {
+    registry: Arc<dyn Registry>,
+    loader: Loader,
+    live: Arc<ArcSwap<Snapshot>>,
+    serving: settings::Serving,
+    versions_per_model: usize,
+    state: Mutex<State>,
+    /// Rung when a load has ended, so that the snapshot is made anew.
+    changed: Notify,
+    tasks: TaskTracker,
+}
+
+impl Sync {
+    /// Publishes into `live`; loads run on `tasks`.
+    pub fn new(
+        registry: Arc<dyn Registry>,
+        loader: Loader,
+        live: Arc<ArcSwap<Snapshot>>,
+        settings: &settings::Settings,
+        tasks: TaskTracker,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            registry,
+            loader,
+            live,
+            serving: settings.serving.clone(),
+            versions_per_model: settings.engine.loaded_versions_per_model as usize,
+            state: Mutex::default(),
+            changed: Notify::new(),
+            tasks,
+        })
+    }
+
+    /// Follows the registry until `stop`: after each load, and every `poll`, for changes that
+    /// nobody announced.
+    pub async fn follow(self: Arc<Self>, poll: Duration, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = self.changed.notified() => {}
+                () = tokio::time::sleep(poll) => {}
+                () = stop.cancelled() => return,
+            }
+            if let Err(error) = self.refresh().await {
+                events::registry_unreadable(&error);
+            }
+        }
+    }
+
+    /// Reads the registry, starts the loads it asks for and publishes what stands.
+    pub async fn refresh(self: &Arc<Self>) -> Result<(), weighbridge_registry::Error> {
+        let mut state = self.state.lock().await;
+        let seen = self.registry.snapshot().await?;
+        self.adopt(&mut state, seen);
+        Ok(())
+    }
+
+    /// Waits until each of `versions` is loaded, loading what is not.
+    ///
+    /// # Errors
+    /// One sentence that says which version cannot be loaded and why.
+    pub async fn ensure_loaded(
+        self: &Arc<Self>,
+        model: &ModelName,
+        versions: impl IntoIterator<Item = Version>,
+    ) -> Result<(), String> {
+        for version in versions {
+            let record = self.registry.model(model).await.map_err(|e| e.to_string())?;
+            let Some(record) = record.version(version).cloned() else {
+                return Err(format!("version {version} of {model} was not found"));
+            };
+            self.wait_loaded(model, &record).await?;
+        }
+        Ok(())
+    }
+
+    async fn wait_loaded(self: &Arc<Self>, model: &ModelName, record: &VersionRecord) -> Result<(), String> {
+        let version = record.version;
+        let mut has_tried = false;
+        loop {
+            let mut ended = {
+                let mut state = self.state.lock().await;
+                let slot = state.slots.get(&(model.clone(), version));
+                match slot.filter(|(digest, _)| *digest == record.digest) {
+                    Some((_, Slot::Loaded(_))) => return Ok(()),
+                    Some((_, Slot::Failed { reason, .. })) if has_tried => {
+                        return Err(format!("version {version} of {model} cannot be loaded: {reason}"));
+                    }
+                    Some((_, Slot::Loading(ended))) => ended.clone(),
+                    _ => self.start_load(&mut state, model, record),
+                }
+            };
+            has_tried = true;
+            // An error means that the load has ended: its sender is gone.
+            let _ = ended.changed().await;
+        }
+    }
+
+    fn adopt(self: &Arc<Self>, state: &mut State, seen: RegistrySnapshot) {
+        let wanted: Vec<(ModelName, VersionRecord)> = seen
+            .models
+            .iter()
+            .flat_map(|m| {
+                wanted_versions(m, self.versions_per_model)
+                    .into_iter()
+                    .filter_map(|v| m.version(v))
+                    .map(|r| (m.name.clone(), r.clone()))
+            })
+            .collect();
+        let keep: HashSet<Key> = wanted.iter().map(|(m, r)| (m.clone(), r.version)).collect();
+        state.slots.retain(|key, (_, slot)| keep.contains(key) || matches!(slot, Slot::Loading(_)));
+        for (model, record) in &wanted {
+            let slot = state.slots.get(&(model.clone(), record.version));
+            let is_current = slot.is_some_and(|(digest, slot)| {
+                let is_due = matches!(slot, Slot::Failed { at, .. } if at.elapsed() >= RETRY_FAILED);
+                *digest == record.digest && !is_due
+            });
+            if !is_current {
+                self.start_load(state, model, record);
+            }
+        }
+        state.seen = Some(seen);
+        self.publish(state);
+    }
+
+    fn start_load(
+        self: &Arc<Self>,
+        state: &mut State,
+        model: &ModelName,
+        record: &VersionRecord,
+    ) -> watch::Receiver<()> {
+        let (ending, ended) = watch::channel(());
+        let key = (model.clone(), record.version);
+        let slot = Slot::Loading(ended.clone());
+        state.slots.insert(key, (record.digest, slot));
+        let (sync, model, record) = (Arc::clone(self), model.clone(), record.clone());
+        self.tasks.spawn(async move {
+            let outcome = sync.loader.load(&record.manifest).await;
+            let told = outcome.as_ref().map(|(_, took)| *took).map_err(String::as_str);
+            events::loaded(&model, record.version, told);
+            let slot = match outcome {
+                Ok((engine, _)) => Slot::Loaded(Arc::new(loaded_version(&model, &record, engine))),
+                Err(reason) => Slot::Failed { reason, at: Instant::now() },
+            };
+            let mut state = sync.state.lock().await;
+            state.slots.insert((model, record.version), (record.digest, slot));
+            sync.publish(&mut state);
+            drop(state);
+            drop(ending);
+            sync.changed.notify_one();
+        });
+        ended
+    }
+
+    fn publish(&self, state: &mut State) {
+        let Some(seen) = &state.seen else { return };
+        let old = self.live.load_full();
+        let mut snapshot = Snapshot { revision: seen.revision, is_settled: true, ..Snapshot::default() };
+        for model in &seen.models {
+            let queue = state.queues.entry(model.name.clone());
+            let queue = queue.or_insert_with(|| Arc::new(Queue::new(model.name.clone())));
+            let served = self.serve_model(model, &state.slots, queue, old.models.get(&model.name));
+            snapshot.is_settled &= is_settled(model, &state.slots);
+            snapshot.models.insert(model.name.clone(), Arc::new(served));
+        }
+        for key in &seen.keys {
+            snapshot.keys.insert(key.hash, Arc::new(key.clone()));
+        }
+        state.queues.retain(|name, _| seen.models.iter().any(|m| m.name == *name));
+        let loaded = snapshot.models.values().map(|m| m.loaded.len()).sum();
+        events::published(snapshot.revision, loaded);
+        self.live.store(Arc::new(snapshot));
+    }
+
+    fn serve_model(
+        &self,
+        model: &Model,
+        slots: &HashMap<Key, (Digest, Slot)>,
+        queue: &Arc<Queue>,
+        old: Option<&Arc<ServedModel>>,
+    ) -> ServedModel {
+        let mut loaded = BTreeMap::new();
+        let mut versions = BTreeMap::new();
+        for record in &model.versions {
+            let slot = slots.get(&(model.name.clone(), record.version));
+            let slot = slot.filter(|(digest, _)| *digest == record.digest).map(|(_, slot)| slot);
+            let availability = match (&record.state, slot) {
+                (_, Some(Slot::Loaded(version))) => {
+                    loaded.insert(record.version, Arc::clone(version));
+                    Availability::Loaded
+                }
+                (_, Some(Slot::Failed { reason, .. })) => Availability::Failed(reason.clone()),
+                (VersionState::Rejected { reason }, None) => Availability::Failed(reason.clone()),
+                _ => Availability::NotLoaded,
+            };
+            versions.insert(record.version, availability);
+        }
+        let split = model.route.as_ref().map(|r| r.split.clone());
+        let split = route_in_force(split, &versions, old.map(|o| &o.route));
+        let route = ModelRoute {
+            salt: model.name.to_string(),
+            split,
+            aliases: model.aliases.clone(),
+            versions,
+        };
+        ServedModel {
+            name: model.name.clone(),
+            route,
+            loaded,
+            settings: EffectiveSettings::of(model, &self.serving),
+            queue: Arc::clone(queue),
+        }
+    }
+}
+
+/// The new route, or the old one while the new one waits for a load and the old one can serve.
+fn route_in_force(
+    new: Option<Split>,
+    versions: &BTreeMap<Version, Availability>,
+    old: Option<&ModelRoute>,
+) -> Option<Split> {
+    let is_waiting =
+        |s: &Split| s.weights().keys().any(|v| versions.get(v) == Some(&Availability::NotLoaded));
+    let can_serve =
+        |s: &Split| s.weights().keys().all(|v| versions.get(v) == Some(&Availability::Loaded));
+    let old = old.and_then(|o| o.split.as_ref());
+    match (&new, old) {
+        (Some(split), Some(old)) if is_waiting(split) && can_serve(old) => Some(old.clone()),
+        _ => new,
+    }
+}
+
+/// True when each routed version is loaded or has failed.
+fn is_settled(model: &Model, slots: &HashMap<Key, (Digest, Slot)>) -> bool {
+    let routed = model.route.iter().flat_map(|r| r.split.weights().into_keys());
+    routed.into_iter().all(|version| {
+        let slot = slots.get(&(model.name.clone(), version));
+        matches!(slot, Some((_, Slot::Loaded(_) | Slot::Failed { .. })))
+    })
+}
+
+/// The versions to keep loaded: all that the route, the previous route or an alias names, and
+/// the newest ready ones up to `most` in all.
+fn wanted_versions(model: &Model, most: usize) -> Vec<Version> {
+    let is_ready = |v: &Version| model.version(*v).is_some_and(|r| r.state == VersionState::Ready);
+    let routes = model.route.iter().chain(&model.previous_route);
+    let named = routes.flat_map(|r| r.split.weights().into_keys()).chain(model.aliases.values().copied());
+    let mut wanted: Vec<Version> = Vec::new();
+    for version in named.filter(is_ready) {
+        if !wanted.contains(&version) {
+            wanted.push(version);
+        }
+    }
+    let newest = model.versions.iter().rev().filter(|r| r.state == VersionState::Ready);
+    for record in newest {
+        if wanted.len() >= most {
+            break;
+        }
+        if !wanted.contains(&record.version) {
+            wanted.push(record.version);
+        }
+    }
+    wanted
+}
+
+fn loaded_version(
+    model: &ModelName,
+    record: &VersionRecord,
+    engine: weighbridge_engine::LoadedModel,
+) -> LoadedVersion {
+    let (signature, cost) = (engine.signature().clone(), engine.cost());
+    let from_model = signature.outputs.iter().find(|o| !o.labels.is_empty());
+    let class_names = match &record.info.class_names {
+        names if !names.is_empty() => names.clone(),
+        _ => from_model.map(|o| o.labels.clone()).unwrap_or_default(),
+    };
+    let mut version =
+        LoadedVersion::new(model.clone(), record.version, signature, cost, Box::new(engine));
+    version.class_names = class_names;
+    version
+}

@@ -1,0 +1,49 @@
+//! API keys: how they are made and recognised. The registry keeps only their SHA-256: a key is
+//! 256 random bits, so a slow hash would protect nothing.
+
+use std::fmt::Write as _;
+
+use weighbridge_config::Digest;
+use weighbridge_registry::{NewKey, Role};
+
+/// What every key begins with, so that scanners find leaked ones.
+const MARK: &str = "wbk_";
+/// Characters of a key that are shown: the mark and eight hexadecimal digits.
+const PREFIX_LENGTH: usize = MARK.len() + 8;
+
+/// A fresh key: the mark and 256 random bits in hexadecimal.
+pub fn fresh_key() -> String {
+    let mut key = MARK.to_owned();
+    for byte in rand::random::<[u8; 32]>() {
+        // Writing to a String cannot fail.
+        let _ = write!(key, "{byte:02x}");
+    }
+    key
+}
+
+/// What the registry keeps of `secret`.
+pub fn record_of(secret: &str, name: &str, role: Role, expires_at: Option<u64>) -> NewKey {
+    NewKey {
+        name: name.to_owned(),
+        role,
+        hash: Digest::of(secret.as_bytes()),
+        prefix: secret.chars().take(PREFIX_LENGTH).collect(),
+        expires_at,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_long_marked_and_different() {
+        let (one, two) = (fresh_key(), fresh_key());
+        assert_ne!(one, two);
+        assert!(one.starts_with("wbk_") && one.len() == 68);
+        let record = record_of(&one, "ci", Role::Predict, None);
+        assert_eq!(record.prefix, one[..12]);
+        assert_eq!(record.hash, Digest::of(one.as_bytes()));
+        assert!(!format!("{record:?}").contains(&one));
+    }
+}

@@ -1,0 +1,166 @@
+//! The compute slots that all models share.
+//!
+//! There are as many slots as the process has cores, and each model's queue gets the next free
+//! one in turn: work-conserving (a free slot never waits while something is queued), and fair
+//! between models. A batch that is expected to be short runs on the very thread that took it,
+//! a thread of the async runtime: handing it to another thread would cost more than it. A
+//! longer one goes to a compute thread, so that it cannot hold up the sockets.
+//!
+//! Before a worker looks at its queue it lets the runtime do the input that is ready: requests
+//! that have already arrived are decoded and join the batch. Nothing waits for it: the core
+//! is busy with those very requests.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
+
+use crate::serving::batch::CloseReason;
+use crate::serving::queue::{Entry, Next, Queue};
+use crate::serving::worker;
+
+/// Batches expected to take longer than this (in microseconds) leave the async runtime: the
+/// delay that a socket may see behind a batch.
+const LONGEST_INLINE_US: f64 = 2_000.0;
+
+#[derive(Debug, Default)]
+struct State {
+    free: usize,
+    /// Queues that want a slot, longest waiting first.
+    waiting: VecDeque<Arc<Queue>>,
+}
+
+/// The shared slots and the threads behind them.
+#[derive(Debug)]
+pub struct Compute {
+    state: Mutex<State>,
+    runtime: Handle,
+    tasks: TaskTracker,
+    long: crossbeam_channel::Sender<Batch>,
+}
+
+/// A batch on its way to a compute thread; it holds a slot.
+struct Batch {
+    entries: Vec<Entry>,
+    rows: usize,
+    close: CloseReason,
+    compute: Arc<Compute>,
+}
+
+impl Compute {
+    /// `slots` slots and as many compute threads. Must be called inside a tokio runtime.
+    pub fn start(slots: usize, tasks: TaskTracker) -> std::io::Result<Arc<Self>> {
+        let (long, batches) = crossbeam_channel::bounded::<Batch>(slots);
+        for number in 0..slots {
+            let batches = batches.clone();
+            std::thread::Builder::new().name(format!("compute-{number}")).spawn(move || {
+                // Ends when the last sender is gone.
+                for batch in batches {
+                    worker::run(batch.entries, batch.rows, batch.close);
+                    batch.compute.release();
+                }
+            })?;
+        }
+        let state = Mutex::new(State { free: slots, waiting: VecDeque::new() });
+        let runtime = Handle::current();
+        Ok(Arc::new(Self { state, runtime, tasks, long }))
+    }
+
+    /// Finds a worker for a queue that has entries, now or when a slot becomes free; with a
+    /// `delay` not before the oldest entry is that old or a batch is full.
+    pub fn offer(self: &Arc<Self>, queue: &Arc<Queue>, delay: Duration) {
+        if delay.is_zero() {
+            return self.offer_now(queue);
+        }
+        let (compute, queue) = (Arc::clone(self), Arc::clone(queue));
+        let ripen = async move {
+            queue.ripe(delay).await;
+            compute.offer_now(&queue);
+        };
+        self.tasks.spawn_on(ripen, &self.runtime);
+    }
+
+    fn offer_now(self: &Arc<Self>, queue: &Arc<Queue>) {
+        let mut state = self.lock();
+        if state.free == 0 {
+            state.waiting.push_back(Arc::clone(queue));
+            return;
+        }
+        state.free -= 1;
+        drop(state);
+        self.work_on(Arc::clone(queue));
+    }
+
+    /// Starts a worker that holds a slot, with `queue` first.
+    fn work_on(self: &Arc<Self>, queue: Arc<Queue>) {
+        let compute = Arc::clone(self);
+        let work = async move {
+            let mut next = Some(queue);
+            while let Some(queue) = next {
+                tokio::task::yield_now().await;
+                next = compute.work_once(&queue);
+            }
+        };
+        self.tasks.spawn_on(work, &self.runtime);
+    }
+
+    /// Runs one batch of `queue` or sends it to a compute thread. Returns the queue that the
+    /// slot goes to next; `None` when the slot has been given away.
+    fn work_once(self: &Arc<Self>, queue: &Arc<Queue>) -> Option<Arc<Queue>> {
+        let (taken, next) = queue.take(Instant::now());
+        queue.metrics.dropped(taken.abandoned, taken.expired.len());
+        worker::tell_expired(taken.expired);
+        if next == Next::Offer {
+            // Entries that could not join have waited for this batch already.
+            self.offer_now(queue);
+        }
+        let Some(first) = taken.batch.first() else { return self.next_queue() };
+        if first.version.expected_us(taken.rows) <= LONGEST_INLINE_US {
+            worker::run(taken.batch, taken.rows, taken.close);
+            return self.next_queue();
+        }
+        let compute = Arc::clone(self);
+        let (rows, close) = (taken.rows, taken.close);
+        let batch = Batch { entries: taken.batch, rows, close, compute };
+        // The channel holds one batch per slot and a slot sends one at a time: it is never
+        // full. Without threads (shutdown) the entries are dropped and their callers told.
+        if self.long.try_send(batch).is_err() {
+            return self.next_queue();
+        }
+        None
+    }
+
+    /// Gives a slot back, or to the queue that waits for one.
+    fn release(self: &Arc<Self>) {
+        if let Some(queue) = self.next_queue() {
+            self.work_on(queue);
+        }
+    }
+
+    fn next_queue(&self) -> Option<Arc<Queue>> {
+        let mut state = self.lock();
+        let next = state.waiting.pop_front();
+        if next.is_none() {
+            state.free += 1;
+        }
+        next
+    }
+
+    /// Slots that nobody holds.
+    pub fn free_slots(&self) -> usize {
+        self.lock().free
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it is held; a poisoned lock would still hold a whole state.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Batch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Batch({} rows)", self.rows)
+    }
+}

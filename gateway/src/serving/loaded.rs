@@ -1,0 +1,90 @@
+//! A version that can answer.
+
+use std::fmt;
+use std::sync::Arc;
+
+use weighbridge_config::{ModelName, Signature, Tensor, Version};
+use weighbridge_engine::{Cost, LoadedModel};
+
+use crate::telemetry::events::VersionMetrics;
+
+/// Why a run gave no answer. The model is to blame.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct RunError(pub String);
+
+/// What runs a batch: the engine, or a stand-in in tests.
+pub trait Runner: Send + Sync {
+    /// Runs the rows of several requests; one answer per part, in order. The inputs of a part
+    /// stand in the order of the signature.
+    fn run(&self, parts: &[&[Tensor]]) -> Result<Vec<Vec<Tensor>>, RunError>;
+}
+
+impl Runner for LoadedModel {
+    fn run(&self, parts: &[&[Tensor]]) -> Result<Vec<Vec<Tensor>>, RunError> {
+        LoadedModel::run(self, parts).map_err(|e| RunError(crate::edge::problem::chain(&e)))
+    }
+}
+
+/// A loaded version, shared by the routing snapshots that name it and the requests on it.
+pub struct LoadedVersion {
+    pub model: ModelName,
+    pub version: Version,
+    /// The version as text, as answers carry it.
+    pub version_text: String,
+    pub signature: Arc<Signature>,
+    /// Names of the classes, from the push or from the model itself.
+    pub class_names: Vec<String>,
+    /// Measured when it was loaded.
+    pub cost: Cost,
+    pub metrics: VersionMetrics,
+    runner: Box<dyn Runner>,
+}
+
+impl LoadedVersion {
+    /// A version behind `runner`.
+    pub fn new(
+        model: ModelName,
+        version: Version,
+        signature: Signature,
+        cost: Cost,
+        runner: Box<dyn Runner>,
+    ) -> Self {
+        let metrics = VersionMetrics::new(&model, version);
+        Self {
+            version_text: version.to_string(),
+            signature: Arc::new(signature),
+            class_names: Vec::new(),
+            model,
+            version,
+            cost,
+            metrics,
+            runner,
+        }
+    }
+
+    /// Runs the rows of several requests.
+    pub fn run(&self, parts: &[&[Tensor]]) -> Result<Vec<Vec<Tensor>>, RunError> {
+        self.runner.run(parts)
+    }
+
+    /// The most rows that pay in one run: the model's setting, capped by what was measured.
+    pub fn useful_batch(&self, max_batch_size: usize) -> usize {
+        if self.signature.batchable {
+            max_batch_size.min(self.cost.best_batch_rows).max(1)
+        } else {
+            1
+        }
+    }
+
+    /// The expected compute time of a run, in microseconds.
+    pub fn expected_us(&self, rows: usize) -> f64 {
+        self.cost.base_us + self.cost.per_row_us * rows as f64
+    }
+}
+
+impl fmt::Debug for LoadedVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LoadedVersion({} {})", self.model, self.version)
+    }
+}

@@ -1,0 +1,176 @@
+//! The bounded queue of one model, over all its versions, in the order of arrival.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, oneshot};
+use weighbridge_config::{ModelName, Tensor};
+
+use crate::serving::batch::{self, Taken, Waiting};
+use crate::serving::loaded::{LoadedVersion, RunError};
+use crate::telemetry::events::QueueMetrics;
+
+/// What one entry is told.
+pub type Reply = Result<Answer, EntryFailure>;
+
+/// Outputs and times of one entry.
+#[derive(Debug)]
+pub struct Answer {
+    /// In the order of the signature.
+    pub outputs: Vec<Tensor>,
+    /// From arrival to the start of the run.
+    pub queued: Duration,
+    /// The run it shared.
+    pub computed: Duration,
+}
+
+/// Why an entry got no outputs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EntryFailure {
+    /// Its deadline passed while it waited.
+    Expired,
+    /// The model failed on it.
+    Model(RunError),
+}
+
+/// One request, or one piece of a large one, waiting for a run.
+#[derive(Debug)]
+pub struct Entry {
+    pub version: Arc<LoadedVersion>,
+    /// In the order of the signature; all have `rows` rows.
+    pub inputs: Vec<Tensor>,
+    pub rows: usize,
+    /// The most rows that may share its run.
+    pub max_rows: usize,
+    pub arrived: Instant,
+    pub deadline: Instant,
+    pub reply: oneshot::Sender<Reply>,
+}
+
+impl Waiting for Entry {
+    fn rows(&self) -> usize {
+        self.rows
+    }
+
+    fn max_rows(&self) -> usize {
+        self.max_rows
+    }
+
+    fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.reply.is_closed()
+    }
+
+    fn joins(&self, first: &Self) -> bool {
+        let alike = |(a, b): (&Tensor, &Tensor)| a.shape().get(1..) == b.shape().get(1..);
+        Arc::ptr_eq(&self.version, &first.version)
+            && self.inputs.iter().zip(&first.inputs).all(alike)
+    }
+}
+
+/// The queue is full: the entry was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueFull {
+    /// Rows that wait.
+    pub waiting: usize,
+    /// Rows that may wait.
+    pub limit: usize,
+}
+
+/// What a new entry means for the workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Somebody will look at the queue anyway.
+    Nothing,
+    /// The queue wants a worker.
+    Offer,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    entries: VecDeque<Entry>,
+    /// Rows of all entries.
+    rows: usize,
+    /// True while the queue waits for a worker or has one that has not looked at it yet.
+    offered: bool,
+}
+
+/// The waiting entries of one model.
+#[derive(Debug)]
+pub struct Queue {
+    pub model: ModelName,
+    state: Mutex<State>,
+    /// Rung when a batch is full, for those who let batches grow.
+    full: Notify,
+    pub metrics: QueueMetrics,
+}
+
+impl Queue {
+    /// An empty queue.
+    pub fn new(model: ModelName) -> Self {
+        let metrics = QueueMetrics::new(&model);
+        Self { model, state: Mutex::default(), full: Notify::new(), metrics }
+    }
+
+    /// Adds an entry unless more than `limit` rows would wait. A single entry larger than the
+    /// limit may wait alone: otherwise it could never run.
+    pub fn push(&self, entry: Entry, limit: usize) -> Result<Next, QueueFull> {
+        let mut state = self.lock();
+        let waiting = state.rows;
+        if !state.entries.is_empty() && waiting + entry.rows > limit {
+            return Err(QueueFull { waiting, limit });
+        }
+        let fills = waiting + entry.rows >= entry.max_rows;
+        state.rows += entry.rows;
+        state.entries.push_back(entry);
+        self.metrics.waiting(state.rows);
+        let offered = std::mem::replace(&mut state.offered, true);
+        drop(state);
+        if fills {
+            self.full.notify_one();
+        }
+        Ok(if offered { Next::Nothing } else { Next::Offer })
+    }
+
+    /// Takes the next batch. [`Next::Offer`] when entries remain: the caller must find a
+    /// worker for them.
+    pub fn take(&self, now: Instant) -> (Taken<Entry>, Next) {
+        let mut state = self.lock();
+        let taken = batch::take(&mut state.entries, now);
+        state.rows -= taken.rows_gone;
+        self.metrics.waiting(state.rows);
+        state.offered = !state.entries.is_empty();
+        let next = if state.offered { Next::Offer } else { Next::Nothing };
+        (taken, next)
+    }
+
+    /// Resolves when the oldest entry is `delay` old or a batch is full.
+    pub async fn ripe(&self, delay: Duration) {
+        let (due, is_full) = {
+            let state = self.lock();
+            let Some(first) = state.entries.front() else { return };
+            (first.arrived + delay, state.rows >= first.max_rows)
+        };
+        if is_full {
+            return;
+        }
+        tokio::select! {
+            () = tokio::time::sleep_until(due.into()) => {}
+            () = self.full.notified() => {}
+        }
+    }
+
+    /// Rows that wait.
+    pub fn rows(&self) -> usize {
+        self.lock().rows
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it is held; a poisoned lock would still hold a whole state.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

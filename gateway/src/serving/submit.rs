@@ -1,0 +1,148 @@
+//! A request goes in, an answer comes out: admission to the queue, the deadline, and requests
+//! that are larger than a batch.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::try_join_all;
+use tokio::sync::oneshot;
+use weighbridge_config::Tensor;
+
+use crate::serving::compute::Compute;
+use crate::serving::loaded::{LoadedVersion, RunError};
+use crate::serving::queue::{Answer, Entry, EntryFailure, Next, Queue, QueueFull, Reply};
+
+/// The batching settings of a model, as they stand for one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Batching {
+    /// Rows.
+    pub max_batch_size: usize,
+    /// How long the first row of a batch may wait for others.
+    pub max_queue_delay: Duration,
+    /// Rows.
+    pub max_queue_size: usize,
+}
+
+/// A decoded request with its version decided.
+#[derive(Debug)]
+pub struct Job {
+    pub version: Arc<LoadedVersion>,
+    /// In the order of the signature.
+    pub inputs: Vec<Tensor>,
+    pub rows: usize,
+    pub arrived: Instant,
+    pub deadline: Instant,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SubmitError {
+    Full(QueueFull),
+    /// The deadline passed, while waiting or while the model ran.
+    DeadlinePassed,
+    Model(RunError),
+    /// The gateway is going away.
+    Stopped,
+}
+
+/// Queues `job`, waits for its answer until the deadline. Dropping the future gives up: the
+/// entry is skipped if its run has not begun.
+pub async fn submit(
+    compute: &Arc<Compute>,
+    queue: &Arc<Queue>,
+    batching: Batching,
+    job: Job,
+) -> Result<Answer, SubmitError> {
+    let deadline = job.deadline;
+    if deadline <= Instant::now() {
+        return Err(SubmitError::DeadlinePassed);
+    }
+    let most = job.version.useful_batch(batching.max_batch_size);
+    let answer = async {
+        if job.rows <= most || !job.version.signature.batchable {
+            let reply = enqueue(compute, queue, batching, job, most).map_err(SubmitError::Full)?;
+            return wait(reply).await;
+        }
+        submit_pieces(compute, queue, batching, job, most).await
+    };
+    match tokio::time::timeout_at(deadline.into(), answer).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(SubmitError::DeadlinePassed),
+    }
+}
+
+/// Splits a request that is larger than a batch, so that idle workers share it, and joins the
+/// pieces. All pieces are queued or none is started: the first refusal drops the others.
+async fn submit_pieces(
+    compute: &Arc<Compute>,
+    queue: &Arc<Queue>,
+    batching: Batching,
+    job: Job,
+    most: usize,
+) -> Result<Answer, SubmitError> {
+    let waiting = queue.rows();
+    let limit = batching.max_queue_size;
+    if waiting > 0 && waiting + job.rows > limit {
+        return Err(SubmitError::Full(QueueFull { waiting, limit }));
+    }
+    let mut replies = Vec::with_capacity(job.rows.div_ceil(most));
+    for from in (0..job.rows).step_by(most) {
+        let to = job.rows.min(from + most);
+        let piece = Job {
+            version: Arc::clone(&job.version),
+            inputs: job.inputs.iter().map(|t| t.slice_rows(from, to)).collect(),
+            rows: to - from,
+            arrived: job.arrived,
+            deadline: job.deadline,
+        };
+        // The whole request was admitted above: its own pieces must not refuse each other.
+        let unbounded = Batching { max_queue_size: usize::MAX, ..batching };
+        let reply = enqueue(compute, queue, unbounded, piece, most).map_err(SubmitError::Full)?;
+        replies.push(wait(reply));
+    }
+    join(try_join_all(replies).await?)
+}
+
+fn enqueue(
+    compute: &Arc<Compute>,
+    queue: &Arc<Queue>,
+    batching: Batching,
+    job: Job,
+    most: usize,
+) -> Result<oneshot::Receiver<Reply>, QueueFull> {
+    let (reply, receiver) = oneshot::channel();
+    let Job { version, inputs, rows, arrived, deadline } = job;
+    let entry = Entry { version, inputs, rows, max_rows: most, arrived, deadline, reply };
+    if queue.push(entry, batching.max_queue_size)? == Next::Offer {
+        compute.offer(queue, batching.max_queue_delay);
+    }
+    Ok(receiver)
+}
+
+async fn wait(reply: oneshot::Receiver<Reply>) -> Result<Answer, SubmitError> {
+    match reply.await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(EntryFailure::Expired)) => Err(SubmitError::DeadlinePassed),
+        Ok(Err(EntryFailure::Model(error))) => Err(SubmitError::Model(error)),
+        Err(_) => Err(SubmitError::Stopped),
+    }
+}
+
+/// Puts the rows of the pieces together again; times are those of the slowest piece.
+fn join(pieces: Vec<Answer>) -> Result<Answer, SubmitError> {
+    let mut pieces = pieces.into_iter();
+    let Some(mut whole) = pieces.next() else { return Err(SubmitError::Stopped) };
+    for piece in pieces {
+        whole.queued = whole.queued.max(piece.queued);
+        whole.computed = whole.computed.max(piece.computed);
+        for (all, more) in whole.outputs.iter_mut().zip(piece.outputs) {
+            all.append_rows(more).map_err(|e| {
+                SubmitError::Model(RunError(format!("pieces of one request do not fit: {e}")))
+            })?;
+        }
+    }
+    Ok(whole)
+}
+
+#[cfg(test)]
+mod tests;

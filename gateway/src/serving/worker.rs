@@ -1,0 +1,71 @@
+//! Runs a batch and hands the rows back. Model code may fail or panic: the worker goes on.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use weighbridge_config::Tensor;
+
+use crate::serving::batch::CloseReason;
+use crate::serving::loaded::{LoadedVersion, RunError};
+use crate::serving::queue::{Answer, Entry, EntryFailure};
+
+/// Runs `entries`, which share a version, and tells each its outcome.
+pub fn run(entries: Vec<Entry>, rows: usize, close: CloseReason) {
+    let Some(first) = entries.first() else { return };
+    let version = std::sync::Arc::clone(&first.version);
+    let started = Instant::now();
+    let answers = answer_all(&version, &entries);
+    let computed = started.elapsed();
+    version.metrics.batch(rows, computed, close);
+    for (entry, answer) in entries.into_iter().zip(answers) {
+        let queued = started.saturating_duration_since(entry.arrived);
+        let reply = answer
+            .map(|outputs| Answer { outputs, queued, computed })
+            .map_err(EntryFailure::Model);
+        // A caller that has left meanwhile needs no answer.
+        let _ = entry.reply.send(reply);
+    }
+}
+
+/// Tells entries that their time is over.
+pub fn tell_expired(entries: Vec<Entry>) {
+    for entry in entries {
+        let _ = entry.reply.send(Err(EntryFailure::Expired));
+    }
+}
+
+/// One outcome per entry. A batch that fails is halved until the requests that the model
+/// cannot answer stand alone, so that nobody fails for a neighbour's sake.
+fn answer_all(version: &LoadedVersion, entries: &[Entry]) -> Vec<Result<Vec<Tensor>, RunError>> {
+    let parts: Vec<&[Tensor]> = entries.iter().map(|e| e.inputs.as_slice()).collect();
+    let error = match run_caught(version, &parts) {
+        Ok(answers) => return answers.into_iter().map(Ok).collect(),
+        Err(error) => error,
+    };
+    if entries.len() == 1 {
+        return vec![Err(error)];
+    }
+    let (front, back) = entries.split_at(entries.len() / 2);
+    let mut outcomes = answer_all(version, front);
+    outcomes.extend(answer_all(version, back));
+    outcomes
+}
+
+/// The engine catches panics of the model; this catches those of the engine.
+fn run_caught(
+    version: &LoadedVersion,
+    parts: &[&[Tensor]],
+) -> Result<Vec<Vec<Tensor>>, RunError> {
+    let run = catch_unwind(AssertUnwindSafe(|| version.run(parts)));
+    let answers = run.unwrap_or_else(|_| Err(RunError("the model panicked".to_owned())))?;
+    if answers.len() != parts.len() {
+        let (got, wanted) = (answers.len(), parts.len());
+        return Err(RunError(format!("{got} answers came back for {wanted} requests")));
+    }
+    Ok(answers)
+}
+
+/// Milliseconds with two decimals, as `server-timing` wants them.
+pub fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e5).round() / 100.0
+}

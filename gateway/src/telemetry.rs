@@ -1,0 +1,5 @@
+//! What is counted and what is logged. The only room that names metrics.
+
+pub mod events;
+pub mod logging;
+pub mod names;

@@ -1,0 +1,98 @@
+//! Every metric, its unit, its labels and what it means; the catalogue in the README follows
+//! this table.
+//!
+//! Labels come from closed sets: models and versions of the registry, and words of this code.
+
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+
+/// One metric of the catalogue. Counters gain the suffix `_total` where they are shown.
+#[derive(Debug, Clone, Copy)]
+pub struct Metric {
+    pub name: &'static str,
+    pub labels: &'static [&'static str],
+    pub kind: Kind,
+    pub help: &'static str,
+}
+
+/// The kind of a metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+macro_rules! catalogue {
+    ($($constant:ident = $name:literal, $kind:ident, [$($label:literal),*], $help:literal;)*) => {
+        $(pub const $constant: &str = $name;)*
+        /// All metrics.
+        pub const CATALOGUE: &[Metric] = &[$(Metric {
+            name: $name, labels: &[$($label),*], kind: Kind::$kind, help: $help,
+        }),*];
+    };
+}
+
+catalogue! {
+    REQUESTS = "weighbridge_requests", Counter, ["model", "version", "outcome"],
+        "predictions by outcome: ok, or the short name of the problem";
+    REQUEST_SECONDS = "weighbridge_request_seconds", Histogram, ["model", "version"],
+        "arrival of a prediction to its encoded answer";
+    QUEUE_SECONDS = "weighbridge_queue_seconds", Histogram, ["model", "version"],
+        "arrival in the queue to the start of the run";
+    COMPUTE_SECONDS = "weighbridge_compute_seconds", Histogram, ["model", "version"],
+        "one run of the model, whole batch";
+    BATCH_ROWS = "weighbridge_batch_rows", Histogram, ["model", "version"],
+        "rows that shared a run";
+    BATCHES = "weighbridge_batches", Counter, ["model", "version", "close"],
+        "runs by the reason that closed the batch: full, idle-worker, single";
+    QUEUE_ROWS = "weighbridge_queue_rows", Gauge, ["model"],
+        "rows that wait now";
+    DROPPED = "weighbridge_dropped", Counter, ["model", "reason"],
+        "entries dropped before they ran: abandoned, expired";
+    REFUSED = "weighbridge_refused", Counter, ["model", "reason"],
+        "predictions refused before they were queued: by the short name of the problem";
+    NO_STICKY_KEY = "weighbridge_no_sticky_key", Counter, ["model"],
+        "requests to a sticky model that carried no key";
+    HTTP_REQUESTS = "weighbridge_http_requests", Counter, ["listener", "status"],
+        "answers by listener (data, admin) and status code";
+    LOADS = "weighbridge_loads", Counter, ["model", "outcome"],
+        "versions loaded: ok, failed";
+    LOADED_VERSIONS = "weighbridge_loaded_versions", Gauge, [],
+        "versions in memory";
+    SNAPSHOT_REVISION = "weighbridge_snapshot_revision", Gauge, [],
+        "registry revision of the routing snapshot in force";
+    REGISTRY_ERRORS = "weighbridge_registry_errors", Counter, [],
+        "reads of the registry that failed; predictions go on";
+    RESIDENT_BYTES = "weighbridge_resident_bytes", Gauge, [],
+        "resident memory of the process";
+    CPU_SECONDS = "weighbridge_cpu_seconds", Gauge, [],
+        "processor time of the process since its start";
+}
+
+/// Latency buckets in seconds: each at most 2.5 times the one before, from the time of a tree
+/// to that of a slow batch, so that a p99 is known within a factor that a dashboard can use.
+const SECONDS: &[f64] = &[
+    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
+    1.0, 2.5, 5.0, 10.0, 30.0,
+];
+
+/// Batch sizes are powers of two more often than not.
+const ROWS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 1024.0];
+
+/// Makes this process record metrics. The caller runs `run_upkeep` every few seconds:
+/// histograms keep every sample until then.
+pub fn install() -> Result<PrometheusHandle, BuildError> {
+    let handle = PrometheusBuilder::new()
+        .with_recommended_naming(true)
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?
+        .set_buckets_for_metric(Matcher::Full(BATCH_ROWS.to_owned()), ROWS)?
+        .install_recorder()?;
+    for metric in CATALOGUE {
+        match metric.kind {
+            Kind::Counter => metrics::describe_counter!(metric.name, metric.help),
+            Kind::Gauge => metrics::describe_gauge!(metric.name, metric.help),
+            Kind::Histogram => metrics::describe_histogram!(metric.name, metric.help),
+        }
+    }
+    Ok(handle)
+}
