@@ -15,7 +15,8 @@ struct Dice(u64);
 
 impl Dice {
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         self.0 >> 33
     }
 
@@ -41,7 +42,15 @@ struct Lists {
 
 impl Lists {
     /// Grows a node; a branch ends early with a chance of `early`, which makes trees lopsided.
-    fn grow(&mut self, dice: &mut Dice, tree: i64, next: &mut i64, depth: usize, early: f32, columns: usize) -> i64 {
+    fn grow(
+        &mut self,
+        dice: &mut Dice,
+        tree: i64,
+        next: &mut i64,
+        depth: usize,
+        early: f32,
+        columns: usize,
+    ) -> i64 {
         let number = *next;
         *next += 1;
         let at = self.node.len();

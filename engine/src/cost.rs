@@ -33,8 +33,9 @@ const SLACK: f64 = 1.1;
 /// neighbour on the machine only ever adds.
 pub(crate) fn measure(plan: &Plan, signature: &Signature, max_rows: usize) -> Cost {
     let most = if signature.batchable { max_rows.max(1) } else { 1 };
-    let sizes: Vec<usize> =
-        std::iter::successors(Some(1usize), |n| n.checked_mul(2)).take_while(|n| *n <= most).collect();
+    let sizes: Vec<usize> = std::iter::successors(Some(1usize), |n| n.checked_mul(2))
+        .take_while(|n| *n <= most)
+        .collect();
     let slice = BUDGET / sizes.len() as u32;
     let start = Instant::now();
     let mut seen: Vec<(usize, f64)> = Vec::with_capacity(sizes.len());
@@ -118,7 +119,10 @@ mod tests {
     #[test]
     fn the_line_goes_through_the_smallest_and_the_largest_size() {
         let cost = summarise(&[(1, 12.0), (2, 14.0), (32, 74.0)]);
-        assert!((cost.per_row_us - 2.0).abs() < 1e-9 && (cost.base_us - 10.0).abs() < 1e-9, "{cost:?}");
+        assert!(
+            (cost.per_row_us - 2.0).abs() < 1e-9 && (cost.base_us - 10.0).abs() < 1e-9,
+            "{cost:?}"
+        );
         let alone = summarise(&[(1, 12.0)]);
         assert_eq!((alone.base_us, alone.per_row_us), (0.0, 12.0));
     }

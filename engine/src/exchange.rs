@@ -76,8 +76,7 @@ fn check(spec: &TensorSpec, tensor: &Tensor) -> Result<(), Error> {
     };
     let same_rank = tensor.shape().len() == spec.shape.len();
     if !same_rank || !spec.shape.iter().zip(tensor.shape()).all(fits) {
-        let detail =
-            format!("its shape is {:?}, the model takes {:?}", tensor.shape(), spec.shape);
+        let detail = format!("its shape is {:?}, the model takes {:?}", tensor.shape(), spec.shape);
         return Err(refused(spec, &detail));
     }
     Ok(())
@@ -159,8 +158,9 @@ fn texts<'a>(
     for chunk in chunks {
         let TensorData::Bytes(values) = chunk else { continue };
         for value in values {
-            let text = std::str::from_utf8(value)
-                .map_err(|_| refused(spec, &format!("element {} is not UTF-8 text", texts.len())))?;
+            let text = std::str::from_utf8(value).map_err(|_| {
+                refused(spec, &format!("element {} is not UTF-8 text", texts.len()))
+            })?;
             texts.push(text.to_owned());
         }
     }

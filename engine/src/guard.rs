@@ -16,7 +16,10 @@ pub(crate) fn guarded<T>(
 ) -> Result<T, Error> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| {
         let text = panic_text(payload.as_ref());
-        Err(Error::new(ErrorKind::Panicked, format!("{attempt}: the model's code panicked: {text}")))
+        Err(Error::new(
+            ErrorKind::Panicked,
+            format!("{attempt}: the model's code panicked: {text}"),
+        ))
     })
 }
 

@@ -110,7 +110,8 @@ fn check_structure(proto: &ModelProto) -> Result<(), Error> {
 }
 
 fn unproduced_output(graph: &GraphProto) -> Option<&str> {
-    let mut known: HashSet<&str> = graph.node.iter().flat_map(|n| &n.output).map(|o| &**o).collect();
+    let mut known: HashSet<&str> =
+        graph.node.iter().flat_map(|n| &n.output).map(|o| &**o).collect();
     known.extend(graph.input.iter().map(|i| &*i.name));
     known.extend(graph.initializer.iter().map(|i| &*i.name));
     graph.output.iter().map(|o| &*o.name).find(|name| !known.contains(name))

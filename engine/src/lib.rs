@@ -5,7 +5,8 @@
 //! 1. **Nothing is refused silently and nothing is answered wrongly.** Before anything is built,
 //!    every operator is looked up ([`inspect`]); those that are missing, or that the runtime is
 //!    known to compute wrongly, are listed all at once with what to do. Tree ensembles and the
-//!    other `ai.onnx.ml` operators are our own ([`ops`]), because the runtime's are wrong or missing.
+//!    other `ai.onnx.ml` operators are our own (module `ops`), because the runtime's are wrong or
+//!    missing.
 //! 2. **Rows of different callers never mix.** A model is batchable only when axis 0 of each
 //!    output is exactly the number of rows, the number of rows appears nowhere else, and two
 //!    probe rows give the same answers together as alone. Output rows are counted at each run.

@@ -60,9 +60,8 @@ fn parse(proto: &ModelProto) -> Result<InferenceModel, Error> {
         .parse(proto, None)
         .map_err(|cause| Error::because(ErrorKind::Load, "reading the model's graph", cause))?;
     if let Some(name) = parsed.unresolved_inputs.first() {
-        let message = format!(
-            "reading the model's graph: a node takes \"{name}\", which nothing produces"
-        );
+        let message =
+            format!("reading the model's graph: a node takes \"{name}\", which nothing produces");
         return Err(Error::new(ErrorKind::Load, message));
     }
     Ok(parsed.model)
@@ -80,6 +79,12 @@ impl Attempts {
     /// unsuitable); else the first error.
     fn best(&self) -> Result<Loaded, Error> {
         let mut notes = Vec::new();
+        if self.recipe == Recipe::AsTyped {
+            notes.push(
+                "quantised with Softmax: run as written, without the optimiser's rewrites"
+                    .to_owned(),
+            );
+        }
         let mut doubtful: Option<(Built, String)> = None;
         let mut first_error = None;
         for candidate in candidates(&self.inputs) {
@@ -128,11 +133,15 @@ impl Attempts {
 
     fn build(&self, candidate: Candidate) -> Result<Built, Error> {
         guarded("optimising the model", || {
-            let built = build::build(&self.model, &self.inputs, &self.outputs, candidate, self.recipe)?;
+            let built =
+                build::build(&self.model, &self.inputs, &self.outputs, candidate, self.recipe)?;
             // A model traced with a batch of 1 that does not carry more rows through is served
             // as it was traced.
             let was_traced_with_one = candidate == Candidate::Batch
-                && self.inputs.iter().all(|i| matches!(i.axes.first(), Some(declared::Axis::Fixed(_))));
+                && self
+                    .inputs
+                    .iter()
+                    .all(|i| matches!(i.axes.first(), Some(declared::Axis::Fixed(_))));
             if was_traced_with_one && !built.signature.batchable {
                 return Err(Error::new(ErrorKind::Load, built.why_alone.unwrap_or_default()));
             }

@@ -120,10 +120,8 @@ impl LoadedModel {
             return Ok(vec![]);
         }
         if !self.signature.batchable && parts.len() != 1 {
-            let message = format!(
-                "running the model: it takes one request per run, {} came",
-                parts.len()
-            );
+            let message =
+                format!("running the model: it takes one request per run, {} came", parts.len());
             return Err(Error::new(ErrorKind::Run, message));
         }
         self.check_rows(parts)?;
@@ -133,12 +131,17 @@ impl LoadedModel {
     /// Each request brings all inputs and, for a batchable model, as many rows in each.
     fn check_rows(&self, parts: &[&[Tensor]]) -> Result<(), Error> {
         let wanted = self.signature.inputs.len();
-        let refused = |detail: String| Error::new(ErrorKind::Run, format!("running the model: {detail}"));
+        let refused =
+            |detail: String| Error::new(ErrorKind::Run, format!("running the model: {detail}"));
         for part in parts {
             if part.len() != wanted {
-                return Err(refused(format!("a request has {} inputs, the model {wanted}", part.len())));
+                return Err(refused(format!(
+                    "a request has {} inputs, the model {wanted}",
+                    part.len()
+                )));
             }
-            let unequal = part.iter().zip(&self.signature.inputs).find(|(t, _)| t.rows() != part[0].rows());
+            let unequal =
+                part.iter().zip(&self.signature.inputs).find(|(t, _)| t.rows() != part[0].rows());
             if let (true, Some((tensor, spec))) = (self.signature.batchable, unequal) {
                 return Err(refused(format!(
                     "input \"{}\" has {} rows, input \"{}\" {}",

@@ -69,7 +69,11 @@ mod tests {
         };
         for datatype in Datatype::ALL {
             let signature = Signature {
-                inputs: vec![spec(datatype, &[-1, 3]), spec(datatype, &[-1, -1]), spec(datatype, &[2])],
+                inputs: vec![
+                    spec(datatype, &[-1, 3]),
+                    spec(datatype, &[-1, -1]),
+                    spec(datatype, &[2]),
+                ],
                 outputs: vec![],
                 batchable: true,
             };

@@ -80,7 +80,9 @@ pub(crate) fn missing(proto: &ModelProto) -> Vec<MissingOperator> {
     let functions: HashSet<(&str, &str)> = proto
         .functions
         .iter()
-        .map(|f| (domain(f.domain.as_deref().unwrap_or_default()), f.name.as_deref().unwrap_or_default()))
+        .map(|f| {
+            (domain(f.domain.as_deref().unwrap_or_default()), f.name.as_deref().unwrap_or_default())
+        })
         .collect();
     let mut found: BTreeMap<(String, String, String), Vec<String>> = BTreeMap::new();
     each_node(proto, &mut |node| {
@@ -129,13 +131,8 @@ pub(crate) fn refuse(missing: &[MissingOperator]) -> Result<(), Error> {
             n => format!(" and {n} more"),
         };
         // Writing to a String cannot fail.
-        let _ = write!(
-            message,
-            "; {domain} {} (node {}{more}): {}",
-            m.op,
-            nodes.join(", "),
-            m.advice
-        );
+        let _ =
+            write!(message, "; {domain} {} (node {}{more}): {}", m.op, nodes.join(", "), m.advice);
     }
     Err(Error::new(ErrorKind::Unsupported, message))
 }

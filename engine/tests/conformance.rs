@@ -24,7 +24,8 @@ fn tolerance(name: &str) -> f64 {
 }
 
 fn check(case: &Case) -> Result<(), String> {
-    let model = LoadedModel::load(&case.onnx, &LoadOptions { max_batch_rows: 8 }).map_err(|e| e.to_string())?;
+    let model = LoadedModel::load(&case.onnx, &LoadOptions { max_batch_rows: 8 })
+        .map_err(|e| e.to_string())?;
     let signature = model.signature();
     let names: Vec<&str> = signature.inputs.iter().map(|i| &*i.name).collect();
     if names != case.input_names {
@@ -53,7 +54,8 @@ fn check(case: &Case) -> Result<(), String> {
     }
     for row in 0..rows {
         let got = run_in_parts(&model, &slice(&case.inputs, row, row + 1), &[1])?;
-        compare(&got, &slice(&wanted, row, row + 1), tolerance).map_err(|e| format!("row {row}: {e}"))?;
+        compare(&got, &slice(&wanted, row, row + 1), tolerance)
+            .map_err(|e| format!("row {row}: {e}"))?;
     }
     let seven = rows.min(7);
     let got = run_in_parts(&model, &slice(&case.inputs, 0, seven), &[seven])?;
@@ -67,7 +69,13 @@ fn check_all(folder: &Path) -> usize {
     let cases = cases::all(folder);
     let failed: Vec<String> =
         cases.iter().filter_map(|c| check(c).err().map(|e| format!("{}: {e}", c.name))).collect();
-    assert!(failed.is_empty(), "{} of {} failed:\n{}", failed.len(), cases.len(), failed.join("\n"));
+    assert!(
+        failed.is_empty(),
+        "{} of {} failed:\n{}",
+        failed.len(),
+        cases.len(),
+        failed.join("\n")
+    );
     cases.len()
 }
 
@@ -77,12 +85,11 @@ fn every_fixture_gives_the_answers_of_onnx_runtime() {
     assert!(count >= 100, "only {count} fixtures were found");
 }
 
-/// For a larger set than is committed: `make.py` with more seeds, in another folder.
+/// For a larger set than is committed: what `make.py` writes for more seeds.
 #[test]
-#[ignore = "needs a folder in WEIGHBRIDGE_ENGINE_FIXTURES"]
-fn a_folder_of_fixtures_gives_the_answers_of_onnx_runtime() {
-    let folder = std::env::var("WEIGHBRIDGE_ENGINE_FIXTURES").expect("a folder");
-    println!("{} models", check_all(Path::new(&folder)));
+#[ignore = "needs a copy of make.py and its output in tests/fixtures/more"]
+fn more_fixtures_give_the_answers_of_onnx_runtime() {
+    println!("{} models", check_all(&cases::fixtures().join("more")));
 }
 
 #[test]
@@ -96,7 +103,10 @@ fn the_demo_models_give_the_answers_of_onnx_runtime() {
             let case = Case {
                 name: format!("{name} {version}"),
                 onnx: std::fs::read(demo.join(format!("models/{name}-v{version}.onnx"))).unwrap(),
-                input_names: inputs.iter().map(|i| i["name"].as_str().unwrap().to_owned()).collect(),
+                input_names: inputs
+                    .iter()
+                    .map(|i| i["name"].as_str().unwrap().to_owned())
+                    .collect(),
                 inputs: inputs.iter().map(cases::tensor).collect(),
                 expected: expected.as_array().unwrap().iter().map(cases::expected).collect(),
             };

@@ -56,7 +56,8 @@ pub(crate) fn register<'a>(
     };
     if let Some(wanted) = new.version.filter(|wanted| *wanted != same.version) {
         return Err(Error::Illegal(format!(
-            "these files cannot be registered as version {wanted} of {}: they are version {} already",
+            "these files cannot be registered as version {wanted} of {}: \
+             they are version {} already",
             new.model, same.version
         )));
     }

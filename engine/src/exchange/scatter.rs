@@ -27,9 +27,9 @@ pub(crate) fn scatter(output: &RuntimeTensor, rows: &[usize]) -> TractResult<Vec
         DatumType::I16 => cut(output, rows, |v: &[i16]| TensorData::Int16(v.to_vec())),
         DatumType::I32 => cut(output, rows, |v: &[i32]| TensorData::Int32(v.to_vec())),
         DatumType::I64 => cut(output, rows, |v: &[i64]| TensorData::Int64(v.to_vec())),
-        DatumType::F16 => cut(output, rows, |v: &[half::f16]| {
-            TensorData::Fp16(v.reinterpret_cast().to_vec())
-        }),
+        DatumType::F16 => {
+            cut(output, rows, |v: &[half::f16]| TensorData::Fp16(v.reinterpret_cast().to_vec()))
+        }
         DatumType::F32 => cut(output, rows, |v: &[f32]| TensorData::Fp32(v.to_vec())),
         DatumType::F64 => cut(output, rows, |v: &[f64]| TensorData::Fp64(v.to_vec())),
         DatumType::String => cut(output, rows, |v: &[String]| {

@@ -6,7 +6,10 @@ pub(super) fn looks_like(bytes: &[u8]) -> Option<&'static str> {
         return Some("an empty file");
     }
     let by_magic: &[(&[u8], &str)] = &[
-        (b"PK\x03\x04", "a zip archive (a PyTorch .pt, a Keras .keras or an .npz file is one): export it to ONNX"),
+        (
+            b"PK\x03\x04",
+            "a zip archive (a PyTorch .pt, a Keras .keras or an .npz file is one): export it to ONNX",
+        ),
         (b"\x1f\x8b", "a gzip archive: unpack it first"),
         (b"BZh", "a bzip2 archive: unpack it first"),
         (b"\xfd7zXZ", "an xz archive: unpack it first"),
@@ -17,14 +20,19 @@ pub(super) fn looks_like(bytes: &[u8]) -> Option<&'static str> {
         (b"%PDF", "a PDF document"),
         (b"\x89PNG", "a PNG image"),
         (b"\x7fELF", "a program (ELF)"),
-        (b"version https://git-lfs", "a Git LFS pointer: run git lfs pull and push the file itself"),
+        (
+            b"version https://git-lfs",
+            "a Git LFS pointer: run git lfs pull and push the file itself",
+        ),
     ];
     if let Some((_, what)) = by_magic.iter().find(|(magic, _)| bytes.starts_with(magic)) {
         return Some(what);
     }
     // Pickle protocols 2 to 5 open with the byte 0x80 and the protocol's number.
     if matches!(bytes, [0x80, 2..=5, ..]) {
-        return Some("a Python pickle (a scikit-learn or joblib file is one): export it with skl2onnx");
+        return Some(
+            "a Python pickle (a scikit-learn or joblib file is one): export it with skl2onnx",
+        );
     }
     if bytes.get(4..8) == Some(b"TFL3") {
         return Some("a TensorFlow Lite model: export it to ONNX");
@@ -37,7 +45,9 @@ fn looks_like_text(bytes: &[u8]) -> Option<&'static str> {
     // A character may be cut at the end of the head; control bytes never occur in text.
     let text = match std::str::from_utf8(head) {
         Ok(text) => text,
-        Err(e) if head.len() - e.valid_up_to() < 4 => std::str::from_utf8(&head[..e.valid_up_to()]).ok()?,
+        Err(e) if head.len() - e.valid_up_to() < 4 => {
+            std::str::from_utf8(&head[..e.valid_up_to()]).ok()?
+        }
         Err(_) => return None,
     };
     if text.chars().any(|c| c.is_control() && !c.is_whitespace()) {

@@ -139,5 +139,6 @@ fn dims(fact: &TypedFact) -> Vec<i64> {
 /// [1, -1]); then rows of different callers would be mixed.
 fn keeps_rows(fact: &TypedFact, rows: &Symbol) -> bool {
     let holds_rows = |d: &TDim| d.symbols().contains(rows);
-    fact.shape.first() == Some(&TDim::from(rows.clone())) && !fact.shape.iter().skip(1).any(holds_rows)
+    fact.shape.first() == Some(&TDim::from(rows.clone()))
+        && !fact.shape.iter().skip(1).any(holds_rows)
 }

@@ -6,7 +6,9 @@
 
 use std::collections::HashMap;
 
-use tract_onnx::prelude::{DatumType, InferenceFact, InferenceModel, Symbol, TDim, TVec, ToDim as _};
+use tract_onnx::prelude::{
+    DatumType, InferenceFact, InferenceModel, Symbol, TDim, TVec, ToDim as _,
+};
 
 use super::declared::{Axis, DeclaredInput};
 use crate::exchange::runtime_type;
@@ -43,8 +45,7 @@ fn may_batch(inputs: &[DeclaredInput]) -> bool {
     if firsts.iter().any(|a| matches!(a, Axis::Fixed(_))) {
         return false;
     }
-    let names: Vec<&Axis> =
-        firsts.into_iter().filter(|a| matches!(a, Axis::Named(_))).collect();
+    let names: Vec<&Axis> = firsts.into_iter().filter(|a| matches!(a, Axis::Named(_))).collect();
     let agree = names.windows(2).all(|pair| pair[0] == pair[1]);
     let tied = inputs.iter().flat_map(|i| &i.axes[1..]).any(|a| names.contains(&a));
     agree && !tied

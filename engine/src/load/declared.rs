@@ -75,10 +75,9 @@ fn input(info: &ValueInfoProto) -> Result<DeclaredInput, Error> {
 fn axis(value: Option<&Dim>) -> Axis {
     match value {
         // Some exporters write 0 or a negative number for "any".
-        Some(Dim::DimValue(n)) => usize::try_from(*n)
-            .ok()
-            .filter(|n| *n > 0)
-            .map_or(Axis::Free, Axis::Fixed),
+        Some(Dim::DimValue(n)) => {
+            usize::try_from(*n).ok().filter(|n| *n > 0).map_or(Axis::Free, Axis::Fixed)
+        }
         Some(Dim::DimParam(name)) if !is_made_up(name) => Axis::Named(name.clone()),
         _ => Axis::Free,
     }

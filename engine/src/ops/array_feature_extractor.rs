@@ -27,7 +27,10 @@ impl Kernel for ArrayFeatureExtractor {
 
     fn facts(&self, inputs: &[Fact]) -> TractResult<Vec<Fact>> {
         let [(dt, shape), (index_type, indices)] = inputs else { bail!("two inputs are needed") };
-        ensure!(*index_type == i64::datum_type(), "columns are picked by int64, not {index_type:?}");
+        ensure!(
+            *index_type == i64::datum_type(),
+            "columns are picked by int64, not {index_type:?}"
+        );
         let picked: TDim = indices.iter().product();
         let mut shape = shape.clone();
         ensure!(!shape.is_empty(), "a scalar has no columns");
@@ -57,7 +60,12 @@ impl Kernel for ArrayFeatureExtractor {
     }
 }
 
-fn pick<T: Datum>(x: &Tensor, width: usize, columns: &[usize], shape: &[usize]) -> TractResult<Tensor> {
+fn pick<T: Datum>(
+    x: &Tensor,
+    width: usize,
+    columns: &[usize],
+    shape: &[usize],
+) -> TractResult<Tensor> {
     let rows = values::<T>(x)?.chunks_exact(width.max(1));
     let picked: Vec<T> = rows.flat_map(|row| columns.iter().map(|c| row[*c].clone())).collect();
     Ok(tract_ndarray::ArrayD::from_shape_vec(shape, picked)?.into_tensor())

@@ -55,7 +55,8 @@ impl Kernel for Imputer {
                 filled(shape, |out| put(out, x, &with, |x| x == *missing))?
             }
             Self::Floats { missing, with } if inputs[0].datum_type() == f64::datum_type() => {
-                let with: Vec<f64> = per_feature(with, width)?.iter().map(|v| f64::from(*v)).collect();
+                let with: Vec<f64> =
+                    per_feature(with, width)?.iter().map(|v| f64::from(*v)).collect();
                 let missing = f64::from(*missing);
                 let is_missing = |x: f64| x == missing || (missing.is_nan() && x.is_nan());
                 filled(shape, |out| put(out, values::<f64>(inputs[0])?, &with, is_missing))?
@@ -71,7 +72,12 @@ impl Kernel for Imputer {
     }
 }
 
-fn put<T: Copy>(out: &mut [T], x: &[T], with: &[T], is_missing: impl Fn(T) -> bool) -> TractResult<()> {
+fn put<T: Copy>(
+    out: &mut [T],
+    x: &[T],
+    with: &[T],
+    is_missing: impl Fn(T) -> bool,
+) -> TractResult<()> {
     let width = with.len().max(1);
     for (out, x) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
         for ((out, x), with) in out.iter_mut().zip(x).zip(with) {

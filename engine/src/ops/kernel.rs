@@ -34,7 +34,10 @@ pub(super) trait Kernel: std::fmt::Debug + Send + Sync + 'static {
 }
 
 /// Wraps `kernel` for the node that it was read from.
-pub(super) fn operator(node: &NodeProto, kernel: Box<dyn Kernel>) -> TractResult<Box<dyn InferenceOp>> {
+pub(super) fn operator(
+    node: &NodeProto,
+    kernel: Box<dyn Kernel>,
+) -> TractResult<Box<dyn InferenceOp>> {
     ensure!(node.domain == "ai.onnx.ml", "{} of the domain \"{}\"", node.op_type, node.domain);
     // Outputs without a name are not asked for, and the runtime does not count them.
     let wanted = (0..kernel.output_count())
@@ -112,9 +115,11 @@ impl Expansion for Own {
                     self.conclude(solver, &[(x_type, x_shape), (y_type, y_shape)], outputs)
                 },
             ),
-            _ => solver.given_2(&inputs[0].datum_type, &inputs[0].shape, move |solver, dt, shape| {
-                self.conclude(solver, &[(dt, shape)], outputs)
-            }),
+            _ => {
+                solver.given_2(&inputs[0].datum_type, &inputs[0].shape, move |solver, dt, shape| {
+                    self.conclude(solver, &[(dt, shape)], outputs)
+                })
+            }
         }
     }
 

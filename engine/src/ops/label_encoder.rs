@@ -16,7 +16,10 @@ enum Keys {
     Ints(HashMap<i64, usize>),
     Texts(HashMap<String, usize>),
     /// By the bits of the f64, with one zero and one NaN.
-    Floats { places: HashMap<u64, usize>, nan_is_a_key: bool },
+    Floats {
+        places: HashMap<u64, usize>,
+        nan_is_a_key: bool,
+    },
 }
 
 /// A table and what stands for all other keys, the last of `values`.
@@ -141,9 +144,10 @@ impl Kernel for LabelEncoder {
         let x = inputs[0];
         let unknown = length(&self.values) - 1;
         let found: Vec<usize> = match &self.keys {
-            Keys::Texts(keys) => {
-                values::<String>(x)?.iter().map(|k| keys.get(k).copied().unwrap_or(unknown)).collect()
-            }
+            Keys::Texts(keys) => values::<String>(x)?
+                .iter()
+                .map(|k| keys.get(k).copied().unwrap_or(unknown))
+                .collect(),
             Keys::Ints(keys) => {
                 let x = x.cast_to::<i64>()?;
                 values::<i64>(&x)?.iter().map(|k| keys.get(k).copied().unwrap_or(unknown)).collect()
@@ -209,8 +213,12 @@ impl Kernel for Classes {
     fn eval(&self, inputs: &[&Tensor]) -> TractResult<Vec<Tensor>> {
         let (x, shape) = (inputs[0], inputs[0].shape());
         let encoded = if x.datum_type() == DatumType::String {
-            let place = |name: &String| self.places.get(name).copied().unwrap_or(self.unknown_place);
-            Tensor::from_shape(shape, &values::<String>(x)?.iter().map(place).collect::<Vec<i64>>())?
+            let place =
+                |name: &String| self.places.get(name).copied().unwrap_or(self.unknown_place);
+            Tensor::from_shape(
+                shape,
+                &values::<String>(x)?.iter().map(place).collect::<Vec<i64>>(),
+            )?
         } else {
             let name = |place: &i64| {
                 let known = usize::try_from(*place).ok().and_then(|i| self.names.get(i));

@@ -49,7 +49,10 @@ impl Labels {
             }),
             Self::Texts(labels) => {
                 let text = |i: &usize| labels.get(*i).cloned().ok_or_else(|| class(*i));
-                kernel::texts(&[classes.len()], classes.iter().map(text).collect::<TractResult<_>>()?)
+                kernel::texts(
+                    &[classes.len()],
+                    classes.iter().map(text).collect::<TractResult<_>>()?,
+                )
             }
         }
     }

@@ -5,7 +5,9 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 
 use super::attributes;
-use super::kernel::{Fact, Kernel, expect_numbers, filled, rows_and_width, rows_and_width_facts, values};
+use super::kernel::{
+    Fact, Kernel, expect_numbers, filled, rows_and_width, rows_and_width_facts, values,
+};
 use super::labels::Labels;
 use crate::trees::{Transform, logistic};
 
@@ -27,7 +29,11 @@ pub(super) fn read(node: &NodeProto) -> TractResult<Box<dyn Kernel>> {
     let transform = Transform::parse(name).with_context(|| format!("the post_transform {name}"))?;
     let scores = intercepts.len();
     ensure!(scores > 0 && !coefficients.is_empty(), "coefficients and intercepts are needed");
-    ensure!(coefficients.len().is_multiple_of(scores), "{} coefficients for {scores} scores", coefficients.len());
+    ensure!(
+        coefficients.len().is_multiple_of(scores),
+        "{} coefficients for {scores} scores",
+        coefficients.len()
+    );
     if scores == 1 && labels.len() != 2 {
         // A single score without two names for its signs answers 0 and 1.
         labels = match labels {

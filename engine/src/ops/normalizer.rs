@@ -38,7 +38,8 @@ impl Kernel for Norm {
         let x = inputs[0].cast_to::<f32>()?;
         let width = width.max(1);
         let normal = filled::<f32>(inputs[0].shape(), |out| {
-            for (out, x) in out.chunks_exact_mut(width).zip(values::<f32>(&x)?.chunks_exact(width)) {
+            for (out, x) in out.chunks_exact_mut(width).zip(values::<f32>(&x)?.chunks_exact(width))
+            {
                 let divisor = self.divisor(x);
                 out.iter_mut().zip(x).for_each(|(out, x)| *out = x / divisor);
             }

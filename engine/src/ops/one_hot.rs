@@ -27,7 +27,10 @@ pub(super) fn read(node: &NodeProto) -> TractResult<Box<dyn Kernel>> {
     let ints = attributes::ints(node, "cats_int64s")?;
     let texts = attributes::texts(node, "cats_strings")?;
     let count = ints.len().max(texts.len());
-    ensure!(count > 0 && (ints.is_empty() || texts.is_empty()), "categories of one kind are needed");
+    ensure!(
+        count > 0 && (ints.is_empty() || texts.is_empty()),
+        "categories of one kind are needed"
+    );
     let categories = match texts.is_empty() {
         true => Categories::Ints(ints.iter().copied().zip(0..).collect()),
         false => Categories::Texts(texts.into_iter().zip(0..).collect()),

@@ -15,7 +15,8 @@ struct Scaler {
 }
 
 pub(super) fn read(node: &NodeProto) -> TractResult<Box<dyn Kernel>> {
-    let or = |list: &[f32], default: f32| if list.is_empty() { vec![default] } else { list.to_vec() };
+    let or =
+        |list: &[f32], default: f32| if list.is_empty() { vec![default] } else { list.to_vec() };
     let offset = or(attributes::floats(node, "offset")?, 0.0);
     let scale = or(attributes::floats(node, "scale")?, 1.0);
     Ok(Box::new(Scaler { offset, scale }))
@@ -53,7 +54,10 @@ impl Kernel for Scaler {
 }
 
 /// One value per feature: `list` itself, or its only element for all.
-pub(super) fn per_feature<T: Copy>(list: &[T], width: usize) -> TractResult<std::borrow::Cow<'_, [T]>> {
+pub(super) fn per_feature<T: Copy>(
+    list: &[T],
+    width: usize,
+) -> TractResult<std::borrow::Cow<'_, [T]>> {
     match list {
         list if list.len() == width => Ok(list.into()),
         [one] => Ok(vec![*one; width].into()),

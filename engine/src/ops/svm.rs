@@ -19,11 +19,20 @@ use super::linear_classifier::dot;
 enum Similarity {
     Linear,
     /// (gamma a·b + coef0) ^ degree
-    Poly { gamma: f32, coef0: f32, degree: f32 },
+    Poly {
+        gamma: f32,
+        coef0: f32,
+        degree: f32,
+    },
     /// e ^ (-gamma |a - b|²)
-    Rbf { gamma: f32 },
+    Rbf {
+        gamma: f32,
+    },
     /// tanh(gamma a·b + coef0)
-    Sigmoid { gamma: f32, coef0: f32 },
+    Sigmoid {
+        gamma: f32,
+        coef0: f32,
+    },
 }
 
 impl Similarity {

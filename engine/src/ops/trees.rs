@@ -10,11 +10,13 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 
 use super::attributes;
-use super::kernel::{Fact, Kernel, expect_numbers, filled, rows_and_width, rows_and_width_facts, values};
+use super::kernel::{
+    Fact, Kernel, expect_numbers, filled, rows_and_width, rows_and_width_facts, values,
+};
 use super::labels::Labels;
 use crate::trees::{
-    Aggregate, Classification, Ensemble, Forest, Label, Mode, NodeLists, Regression, Transform, Value,
-    WeightLists,
+    Aggregate, Classification, Ensemble, Forest, Label, Mode, NodeLists, Regression, Transform,
+    Value, WeightLists,
 };
 
 /// A number type that the attributes can be read as.
@@ -42,13 +44,20 @@ fn has_doubles(node: &NodeProto) -> bool {
     node.attribute.iter().any(|a| a.name.ends_with("_as_tensor"))
 }
 
-fn read_forest<T: Attribute>(node: &NodeProto, leaves: &str, columns: usize) -> TractResult<Forest<T>> {
+fn read_forest<T: Attribute>(
+    node: &NodeProto,
+    leaves: &str,
+    columns: usize,
+) -> TractResult<Forest<T>> {
     let mode = |name: String| Mode::parse(&name).with_context(|| format!("the node mode {name}"));
     let nodes = NodeLists {
         tree_ids: attributes::ints(node, "nodes_treeids")?,
         node_ids: attributes::ints(node, "nodes_nodeids")?,
         features: attributes::ints(node, "nodes_featureids")?,
-        modes: attributes::texts(node, "nodes_modes")?.into_iter().map(mode).collect::<TractResult<_>>()?,
+        modes: attributes::texts(node, "nodes_modes")?
+            .into_iter()
+            .map(mode)
+            .collect::<TractResult<_>>()?,
         thresholds: T::list(node, "nodes_values")?,
         yes_ids: attributes::ints(node, "nodes_truenodeids")?,
         no_ids: attributes::ints(node, "nodes_falsenodeids")?,
@@ -128,7 +137,11 @@ pub(super) fn read_classifier(node: &NodeProto) -> TractResult<Box<dyn Kernel>> 
     Ok(Box::new(TreeClassifier { by_type, labels, transform, base }))
 }
 
-fn classifier<T: Value>(forest: Forest<T>, base: Vec<T>, transform: Transform) -> TractResult<Classifier<T>> {
+fn classifier<T: Value>(
+    forest: Forest<T>,
+    base: Vec<T>,
+    transform: Transform,
+) -> TractResult<Classifier<T>> {
     let finish = Classification::new(&forest, base, transform)
         .map_err(|reason| format_err!("the classes: {reason}"))?;
     Ok(Classifier { ensemble: Ensemble::new(forest, Aggregate::Sum), finish })
@@ -159,7 +172,8 @@ impl Kernel for TreeClassifier {
             single => {
                 if let (Some(single), None) = (single, self.by_type.double.get()) {
                     let base = self.base.iter().map(|b| f64::from(*b)).collect();
-                    let double = classifier(single.ensemble.forest().widened(), base, self.transform)?;
+                    let double =
+                        classifier(single.ensemble.forest().widened(), base, self.transform)?;
                     // Another thread may have been first; both made the same.
                     let _ = self.by_type.double.set(double);
                 }
@@ -227,11 +241,17 @@ pub(super) fn read_regressor(node: &NodeProto) -> TractResult<Box<dyn Kernel>> {
 
 fn regressor<T: Attribute>(node: &NodeProto, targets: usize) -> TractResult<Regressor<T>> {
     let name = attributes::text(node, "aggregate_function", "SUM")?;
-    let aggregate = Aggregate::parse(name).with_context(|| format!("the aggregate_function {name}"))?;
+    let aggregate =
+        Aggregate::parse(name).with_context(|| format!("the aggregate_function {name}"))?;
     let forest = read_forest::<T>(node, "target", targets)?;
     let base = T::list(node, "base_values")?;
-    ensure!(base.is_empty() || base.len() == targets, "{} base values for {targets} targets", base.len());
-    let finish = Regression { aggregate, base, transform: read_transform(node)?, trees: forest.trees() };
+    ensure!(
+        base.is_empty() || base.len() == targets,
+        "{} base values for {targets} targets",
+        base.len()
+    );
+    let finish =
+        Regression { aggregate, base, transform: read_transform(node)?, trees: forest.trees() };
     Ok(Regressor { ensemble: Ensemble::new(forest, aggregate), finish })
 }
 

@@ -20,7 +20,9 @@ pub(super) fn for_missing(domain: &str, op: &str) -> &'static str {
         ("ai.onnx.ml", "TreeEnsemble") => {
             "export with ai.onnx.ml opset 3, which writes TreeEnsembleClassifier or TreeEnsembleRegressor"
         }
-        ("ai.onnx.ml", _) => "leave this step out of the exported pipeline and do it before the model",
+        ("ai.onnx.ml", _) => {
+            "leave this step out of the exported pipeline and do it before the model"
+        }
         ("com.microsoft", _) if op.starts_with('Q') => {
             "quantise in the QDQ format (QuantFormat.QDQ) instead of QOperator"
         }

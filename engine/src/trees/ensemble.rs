@@ -10,6 +10,9 @@ use super::value::Value;
 /// Rows walked before their sums are handed on.
 const CHUNK: usize = 64;
 
+/// Takes the row's number, the aggregated score per column, and whether the column has a score.
+type Sink<'a, T> = dyn FnMut(usize, &[T], &[bool]) + 'a;
+
 /// A forest ready to run.
 #[derive(Debug, Clone)]
 pub struct Ensemble<T> {
@@ -44,13 +47,14 @@ impl<T: Value> Ensemble<T> {
     }
 
     /// Calls `sink(row number, aggregated score per column, whether the column has a score)` for
-    /// each row of `x`, which holds rows of `width` features, at least [`Self::features`].
+    /// each row of `x`, which holds rows of `width` features: at least [`Self::features`], and 1.
+    /// The rows may come in another order.
     pub fn for_each_row(&self, x: &[T], width: usize, mut sink: impl FnMut(usize, &[T], &[bool])) {
         match (&self.fast, &self.seen) {
             (Some(fast), Some(seen)) => self.fast_rows(fast.as_ref(), seen, x, width, &mut sink),
             _ => {
                 let mut plain = PlainRow::new(self.forest.columns);
-                for (i, row) in x.chunks_exact(width.max(1)).enumerate() {
+                for (i, row) in x.chunks_exact(width).enumerate() {
                     plain.score(self, row);
                     sink(i, &plain.scores, &plain.seen);
                 }
@@ -61,9 +65,14 @@ impl<T: Value> Ensemble<T> {
     /// The plain form for every row, whatever the fast form could do: the truth for tests and
     /// the yardstick for benches.
     #[doc(hidden)]
-    pub fn for_each_row_plainly(&self, x: &[T], width: usize, mut sink: impl FnMut(usize, &[T], &[bool])) {
+    pub fn for_each_row_plainly(
+        &self,
+        x: &[T],
+        width: usize,
+        mut sink: impl FnMut(usize, &[T], &[bool]),
+    ) {
         let mut plain = PlainRow::new(self.forest.columns);
-        for (i, row) in x.chunks_exact(width.max(1)).enumerate() {
+        for (i, row) in x.chunks_exact(width).enumerate() {
             plain.score(self, row);
             sink(i, &plain.scores, &plain.seen);
         }
@@ -75,34 +84,52 @@ impl<T: Value> Ensemble<T> {
         seen: &[bool],
         x: &[T],
         width: usize,
-        sink: &mut dyn FnMut(usize, &[T], &[bool]),
+        sink: &mut Sink<'_, T>,
     ) {
         let columns = self.forest.columns;
-        let nan_is_fine = fast.nan_goes_right();
-        let count = x.len() / width.max(1);
-        let mut sums = vec![T::ZERO; columns * CHUNK.min(count)];
-        for (chunk, values) in x.chunks(CHUNK * width.max(1)).enumerate() {
-            // Rows with NaN take the plain way; the others stay in order.
-            let mut rows: [&[T]; CHUNK] = [&[]; CHUNK];
-            let mut numbers = [0usize; CHUNK];
-            let mut clean = 0;
-            for (i, row) in values.chunks_exact(width.max(1)).enumerate() {
-                if nan_is_fine || !row.iter().any(|v| v.is_nan()) {
-                    rows[clean] = row;
-                    numbers[clean] = chunk * CHUNK + i;
-                    clean += 1;
-                } else {
-                    let mut plain = PlainRow::new(columns);
-                    plain.score(self, row);
-                    sink(chunk * CHUNK + i, &plain.scores, &plain.seen);
-                }
-            }
-            let sums = &mut sums[..clean * columns];
+        let mut sums = vec![T::ZERO; columns * CHUNK.min(x.len() / width)];
+        for (chunk, values) in x.chunks(CHUNK * width).enumerate() {
+            let first = chunk * CHUNK;
+            let sums = &mut sums[..values.len() / width * columns];
             sums.fill(T::ZERO);
-            fast.add(&rows[..clean], sums);
-            for (number, sums) in numbers.iter().zip(sums.chunks_exact(columns)) {
-                sink(*number, sums, seen);
+            if fast.nan_goes_right() || !values.iter().any(|v| v.is_nan()) {
+                fast.add(values, width, sums);
+                for (i, sums) in sums.chunks_exact(columns).enumerate() {
+                    sink(first + i, sums, seen);
+                }
+            } else {
+                self.rows_with_gaps(fast, values, width, sums, &mut |i, sums| {
+                    sink(first + i, sums, seen)
+                });
             }
+        }
+    }
+
+    /// Rows with NaN take the plain way; the others are moved together for the fast one.
+    fn rows_with_gaps(
+        &self,
+        fast: &dyn Walk<T>,
+        values: &[T],
+        width: usize,
+        sums: &mut [T],
+        sink: &mut dyn FnMut(usize, &[T]),
+    ) {
+        let columns = self.forest.columns;
+        let mut plain = PlainRow::new(columns);
+        let (mut together, mut numbers) =
+            (Vec::with_capacity(values.len()), Vec::with_capacity(CHUNK));
+        for (i, row) in values.chunks_exact(width).enumerate() {
+            if row.iter().any(|v| v.is_nan()) {
+                plain.score(self, row);
+                sink(i, &plain.scores);
+            } else {
+                together.extend_from_slice(row);
+                numbers.push(i);
+            }
+        }
+        fast.add(&together, width, sums);
+        for (i, sums) in numbers.into_iter().zip(sums.chunks_exact(columns)) {
+            sink(i, sums);
         }
     }
 }
@@ -148,7 +175,9 @@ fn columns_seen<T: Value>(forest: &Forest<T>) -> Option<Vec<bool>> {
         let end = ends.next()?;
         let mut leaves = 0usize;
         let mut fed = vec![0usize; forest.columns];
-        for node in forest.nodes[root as usize..end as usize].iter().filter(|n| n.mode == Mode::Leaf) {
+        for node in
+            forest.nodes[root as usize..end as usize].iter().filter(|n| n.mode == Mode::Leaf)
+        {
             leaves += 1;
             let mut columns: Vec<u32> =
                 forest.weights[node.yes as usize..node.no as usize].iter().map(|w| w.0).collect();

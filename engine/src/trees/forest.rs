@@ -115,7 +115,9 @@ impl<T: Value> Forest<T> {
         let count = nodes.node_ids.len();
         let mut place: HashMap<(i64, i64), u32> = HashMap::with_capacity(count);
         let mut roots = Vec::new();
-        for (i, key) in nodes.tree_ids.iter().copied().zip(nodes.node_ids.iter().copied()).enumerate() {
+        for (i, key) in
+            nodes.tree_ids.iter().copied().zip(nodes.node_ids.iter().copied()).enumerate()
+        {
             if i == 0 || nodes.tree_ids[i - 1] != key.0 {
                 roots.push(i as u32);
             }
@@ -124,7 +126,8 @@ impl<T: Value> Forest<T> {
             }
         }
         let weights = grouped_weights(leaves, &place, columns)?;
-        let mut forest = Self { nodes: Vec::with_capacity(count), roots, weights: vec![], columns, features: 0 };
+        let mut forest =
+            Self { nodes: Vec::with_capacity(count), roots, weights: vec![], columns, features: 0 };
         for i in 0..count {
             let node = forest.node(nodes, i, &place, &weights)?;
             forest.nodes.push(node);
@@ -156,12 +159,15 @@ impl<T: Value> Forest<T> {
         }
         let child = |id: i64| {
             let found = place.get(&(tree, id)).copied();
-            found.ok_or_else(|| format!("tree {tree} has no node {id}, which node {} leads to", lists.node_ids[i]))
+            found.ok_or_else(|| {
+                format!("tree {tree} has no node {id}, which node {} leads to", lists.node_ids[i])
+            })
         };
         node.yes = child(lists.yes_ids[i])?;
         node.no = child(lists.no_ids[i])?;
         let feature = u32::try_from(lists.features[i]);
-        node.feature = feature.map_err(|_| format!("{} is not a feature number", lists.features[i]))?;
+        node.feature =
+            feature.map_err(|_| format!("{} is not a feature number", lists.features[i]))?;
         self.features = self.features.max(node.feature as usize + 1);
         Ok(node)
     }
@@ -265,7 +271,9 @@ fn check_lengths<T>(nodes: &NodeLists<'_, T>, leaves: &WeightLists<'_, T>) -> Re
     let weights = leaves.weights.len();
     let same = [leaves.tree_ids.len(), leaves.node_ids.len(), leaves.columns.len()];
     if same.iter().any(|n| *n != weights) {
-        return Err(format!("the lists of the leaves' weights have different lengths: {same:?}, {weights}"));
+        return Err(format!(
+            "the lists of the leaves' weights have different lengths: {same:?}, {weights}"
+        ));
     }
     Ok(())
 }
@@ -279,9 +287,13 @@ fn grouped_weights<T: Value>(
     let mut grouped: HashMap<u32, Vec<(u32, T)>> = HashMap::new();
     for (i, weight) in leaves.weights.iter().enumerate() {
         let (tree, node, column) = (leaves.tree_ids[i], leaves.node_ids[i], leaves.columns[i]);
-        let at = place.get(&(tree, node)).ok_or_else(|| format!("a weight belongs to node {node} of tree {tree}, which is not there"))?;
+        let at = place.get(&(tree, node)).ok_or_else(|| {
+            format!("a weight belongs to node {node} of tree {tree}, which is not there")
+        })?;
         let column = u32::try_from(column).ok().filter(|c| (*c as usize) < columns);
-        let column = column.ok_or_else(|| format!("a weight belongs to column {}, there are {columns}", leaves.columns[i]))?;
+        let column = column.ok_or_else(|| {
+            format!("a weight belongs to column {}, there are {columns}", leaves.columns[i])
+        })?;
         grouped.entry(*at).or_default().push((column, *weight));
     }
     Ok(grouped)

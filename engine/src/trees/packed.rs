@@ -17,9 +17,9 @@ pub(super) use build::pack;
 
 /// A forest in some fast form.
 pub trait Walk<T>: Debug + Send + Sync {
-    /// Adds what every tree says about `rows` to `sums`, which holds the forest's columns per
-    /// row. Each row is at least as wide as the forest has features.
-    fn add(&self, rows: &[&[T]], sums: &mut [T]);
+    /// Adds what every tree says about the rows of `x` to `sums`, which holds the forest's
+    /// columns per row. `width` is the length of a row, at least the forest's features and 1.
+    fn add(&self, x: &[T], width: usize, sums: &mut [T]);
 
     /// Every node sends NaN to the right, as this form does; else rows with NaN must not come.
     fn nan_goes_right(&self) -> bool;
@@ -35,7 +35,7 @@ pub(super) trait Layout<T>: Copy + Debug + Send + Sync + 'static {
     fn threshold(self) -> T;
     fn feature(self) -> usize;
     /// The number within its tree of the child for `right == 0`, the next one for `right == 1`.
-    fn child(self, right: bool) -> usize;
+    fn child(self, right: bool) -> u32;
 }
 
 /// Eight bytes: almost every forest of f32.
@@ -62,8 +62,8 @@ impl Layout<f32> for Narrow {
         usize::from(self.feature)
     }
     #[inline(always)]
-    fn child(self, right: bool) -> usize {
-        usize::from(self.left.wrapping_add(u16::from(right)))
+    fn child(self, right: bool) -> u32 {
+        u32::from(self.left.wrapping_add(u16::from(right)))
     }
 }
 
@@ -91,8 +91,8 @@ impl<T: Value> Layout<T> for Wide<T> {
         self.feature as usize
     }
     #[inline(always)]
-    fn child(self, right: bool) -> usize {
-        self.left.wrapping_add(u32::from(right)) as usize
+    fn child(self, right: bool) -> u32 {
+        self.left.wrapping_add(u32::from(right))
     }
 }
 

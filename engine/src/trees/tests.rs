@@ -14,7 +14,7 @@ fn number() -> impl Strategy<Value = f32> {
     prop_oneof![
         6 => (-6i8..=6).prop_map(|n| f32::from(n) / 2.0),
         2 => -3.0f32..3.0,
-        1 => prop_oneof![Just(0.0f32), Just(-0.0), Just(f32::INFINITY), Just(f32::NEG_INFINITY), Just(f32::MIN_POSITIVE)],
+        1 => prop::sample::select(vec![0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::MIN_POSITIVE]),
     ]
 }
 
@@ -36,9 +36,18 @@ struct Lists {
 /// A tree from draws: node `i` of a heap is inner while its children fit.
 fn lists(trees: &[Vec<Draw>], modes: &[Mode], columns: usize, dense: bool) -> Lists {
     let mut l = Lists {
-        tree_ids: vec![], node_ids: vec![], features: vec![], modes: vec![], thresholds: vec![],
-        yes_ids: vec![], no_ids: vec![], nan_yes: vec![],
-        leaf_tree: vec![], leaf_node: vec![], leaf_column: vec![], leaf_weight: vec![],
+        tree_ids: vec![],
+        node_ids: vec![],
+        features: vec![],
+        modes: vec![],
+        thresholds: vec![],
+        yes_ids: vec![],
+        no_ids: vec![],
+        nan_yes: vec![],
+        leaf_tree: vec![],
+        leaf_node: vec![],
+        leaf_column: vec![],
+        leaf_weight: vec![],
     };
     for (tree, draws) in trees.iter().enumerate() {
         for (i, (mode, feature, threshold, nan_yes, weight)) in draws.iter().enumerate() {
@@ -67,7 +76,12 @@ fn lists(trees: &[Vec<Draw>], modes: &[Mode], columns: usize, dense: bool) -> Li
 }
 
 impl Lists {
-    fn forest<T: Value>(&self, columns: usize, nan: bool, number: impl Fn(f32) -> T) -> Result<Forest<T>, String> {
+    fn forest<T: Value>(
+        &self,
+        columns: usize,
+        nan: bool,
+        number: impl Fn(f32) -> T,
+    ) -> Result<Forest<T>, String> {
         let nodes = NodeLists {
             tree_ids: &self.tree_ids,
             node_ids: &self.node_ids,
@@ -90,7 +104,8 @@ impl Lists {
 
 fn rows_of<T: Value>(ensemble: &Ensemble<T>, x: &[T], plainly: bool) -> Vec<(Vec<T>, Vec<bool>)> {
     let mut rows = vec![None; x.len() / FEATURES];
-    let sink = |i: usize, scores: &[T], seen: &[bool]| rows[i] = Some((scores.to_vec(), seen.to_vec()));
+    let sink =
+        |i: usize, scores: &[T], seen: &[bool]| rows[i] = Some((scores.to_vec(), seen.to_vec()));
     if plainly {
         ensemble.for_each_row_plainly(x, FEATURES, sink);
     } else {
@@ -129,7 +144,12 @@ proptest! {
 }
 
 fn stump() -> Lists {
-    lists(&[vec![(0, 0, 0.5, true, 0.0), (0, 0, 0.0, true, 1.0), (0, 0, 0.0, true, 2.0)]], &ORDERED, 1, true)
+    lists(
+        &[vec![(0, 0, 0.5, true, 0.0), (0, 0, 0.0, true, 1.0), (0, 0, 0.0, true, 2.0)]],
+        &ORDERED,
+        1,
+        true,
+    )
 }
 
 #[test]
@@ -198,7 +218,8 @@ fn a_chain_of_shared_children_is_packed_or_refused_in_no_time() {
         no_ids: &next,
         nan_yes: &[],
     };
-    let leaves = WeightLists { tree_ids: &[0], node_ids: &[count - 1], columns: &[0], weights: vec![3.0] };
+    let leaves =
+        WeightLists { tree_ids: &[0], node_ids: &[count - 1], columns: &[0], weights: vec![3.0] };
     let ensemble = Ensemble::new(Forest::new(&nodes, &leaves, 1).unwrap(), Aggregate::Sum);
     ensemble.for_each_row(&[1.0], 1, |_, scores, _| assert_eq!(scores, [3.0]));
 }

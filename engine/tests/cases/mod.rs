@@ -69,7 +69,8 @@ fn text(value: &Value) -> String {
 
 /// A tensor in the form of the Open Inference Protocol; NaN and infinities are texts.
 pub fn tensor(value: &Value) -> Tensor {
-    let shape = value["shape"].as_array().unwrap().iter().map(|d| d.as_u64().unwrap() as usize).collect();
+    let shape =
+        value["shape"].as_array().unwrap().iter().map(|d| d.as_u64().unwrap() as usize).collect();
     let data = value["data"].as_array().unwrap();
     let number = |v: &Value| v.as_f64().unwrap_or_else(|| v.as_str().unwrap().parse().unwrap());
     let int = |v: &Value| v.as_i64().unwrap();
@@ -77,9 +78,9 @@ pub fn tensor(value: &Value) -> Tensor {
         Datatype::Bool => TensorData::Bool(data.iter().map(|v| int(v) != 0).collect()),
         Datatype::Int64 => TensorData::Int64(data.iter().map(int).collect()),
         Datatype::Int32 => TensorData::Int32(data.iter().map(|v| int(v) as i32).collect()),
-        Datatype::Fp16 => {
-            TensorData::Fp16(data.iter().map(|v| half::f16::from_f64(number(v)).to_bits()).collect())
-        }
+        Datatype::Fp16 => TensorData::Fp16(
+            data.iter().map(|v| half::f16::from_f64(number(v)).to_bits()).collect(),
+        ),
         Datatype::Fp32 => TensorData::Fp32(data.iter().map(|v| number(v) as f32).collect()),
         Datatype::Fp64 => TensorData::Fp64(data.iter().map(number).collect()),
         Datatype::Bytes => TensorData::Bytes(data.iter().map(|v| text(v).into_bytes()).collect()),
@@ -100,7 +101,11 @@ pub fn compare(got: &[Tensor], wanted: &[Tensor], tolerance: f64) -> Result<(), 
     }
     for (k, (got, wanted)) in got.iter().zip(wanted).enumerate() {
         if got.shape() != wanted.shape() {
-            return Err(format!("output {k}: shape {:?}, {:?} wanted", got.shape(), wanted.shape()));
+            return Err(format!(
+                "output {k}: shape {:?}, {:?} wanted",
+                got.shape(),
+                wanted.shape()
+            ));
         }
         match (numbers(got), numbers(wanted)) {
             (Some(a), Some(b)) if got.datatype() == wanted.datatype() => {
@@ -129,7 +134,11 @@ fn numbers(tensor: &Tensor) -> Option<Vec<f64>> {
 }
 
 /// Runs `inputs` in parts of the given lengths, in one batch, and joins the answers.
-pub fn run_in_parts(model: &LoadedModel, inputs: &[Tensor], lengths: &[usize]) -> Result<Vec<Tensor>, String> {
+pub fn run_in_parts(
+    model: &LoadedModel,
+    inputs: &[Tensor],
+    lengths: &[usize],
+) -> Result<Vec<Tensor>, String> {
     let mut from = 0;
     let parts: Vec<Vec<Tensor>> = lengths
         .iter()

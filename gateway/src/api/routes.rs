@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, patch, post, put};
 use http::{Method, Uri};
@@ -44,11 +45,15 @@ pub fn data(gateway: &Arc<Gateway>) -> Router {
 /// The admin listener: everything else.
 pub fn admin(gateway: &Arc<Gateway>) -> Router {
     let api = Router::new()
-        .route("/status", get(admin::status::status))
         .route("/models", get(admin::models::list))
         .route("/models/{model}", get(admin::models::show).delete(admin::models::delete))
         .route("/models/{model}/settings", patch(admin::models::configure))
-        .route("/models/{model}/versions", get(admin::versions::list).post(admin::versions::push))
+        .route(
+            "/models/{model}/versions",
+            // The model store bounds uploads (limits.upload).
+            get(admin::versions::list)
+                .merge(post(admin::versions::push).layer(DefaultBodyLimit::disable())),
+        )
         .route("/models/{model}/versions/{version}", delete(admin::versions::delete))
         .route("/models/{model}/versions/{version}/archive", post(admin::versions::archive))
         .route("/models/{model}/route", get(admin::traffic::show).put(admin::traffic::set))
@@ -66,7 +71,10 @@ pub fn admin(gateway: &Arc<Gateway>) -> Router {
     let guarded = |routes: Router<Arc<Gateway>>, need| {
         routes.route_layer(from_fn_with_state((Arc::clone(gateway), need), require))
     };
-    let api = Router::new().nest("/admin/v1", guarded(api, Need::Admin));
+    // Any key may ask where predictions are served.
+    let status = Router::new().route("/status", get(admin::status::status));
+    let api = guarded(api, Need::Admin).merge(guarded(status, Need::AnyKey));
+    let api = Router::new().nest("/admin/v1", api);
     let metrics = Router::new().route("/metrics", get(metrics::metrics));
     let open = Router::new()
         .route("/v2/health/live", get(health::live))

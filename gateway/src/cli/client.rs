@@ -3,6 +3,8 @@
 //!
 //! It follows no redirect and uses no proxy: the key goes to the address that it was found for.
 
+mod answer;
+
 use std::time::Duration;
 
 use http::header::{AUTHORIZATION, CONTENT_TYPE, IF_MATCH};
@@ -10,9 +12,10 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use reqwest::RequestBuilder;
 use reqwest::multipart::Form;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use weighbridge_config::client::{ClientSettings, ClientSource};
 use weighbridge_registry::Revision;
+
+pub use answer::Answer;
 
 use super::error::{CliError, Exit, innermost, with_causes};
 
@@ -35,29 +38,6 @@ pub struct Client {
     url_source: ClientSource,
     key_source: ClientSource,
     authorization: HeaderValue,
-}
-
-/// A successful answer.
-#[derive(Debug)]
-pub struct Answer {
-    pub headers: HeaderMap,
-    pub body: String,
-    url: String,
-}
-
-impl Answer {
-    /// The body as what it should be.
-    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, CliError> {
-        serde_json::from_str(&self.body).map_err(|error| {
-            let url = &self.url;
-            CliError::failed(format!("the answer of {url} is not what was expected: {error}"))
-        })
-    }
-
-    /// A header as text.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
-    }
 }
 
 impl Client {

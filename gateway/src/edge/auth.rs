@@ -21,6 +21,8 @@ use crate::now_ms;
 /// What a route asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
+    /// Any valid key.
+    AnyKey,
     Predict,
     Admin,
     Metrics,
@@ -28,15 +30,17 @@ pub enum Need {
 
 impl Need {
     fn is_met_by(self, role: Role) -> bool {
-        match role {
-            Role::Admin => true,
-            Role::Predict => self == Self::Predict,
-            Role::Metrics => self == Self::Metrics,
+        match self {
+            Self::AnyKey => true,
+            Self::Predict => matches!(role, Role::Predict | Role::Admin),
+            Self::Admin => role == Role::Admin,
+            Self::Metrics => matches!(role, Role::Metrics | Role::Admin),
         }
     }
 
     fn role(self) -> &'static str {
         match self {
+            Self::AnyKey => "any",
             Self::Predict => "predict or admin",
             Self::Admin => "admin",
             Self::Metrics => "metrics or admin",
@@ -148,11 +152,11 @@ mod tests {
     #[test]
     fn roles_allow_what_they_say() {
         for (role, allowed) in [
-            (Role::Admin, vec![Need::Admin, Need::Predict, Need::Metrics]),
-            (Role::Predict, vec![Need::Predict]),
-            (Role::Metrics, vec![Need::Metrics]),
+            (Role::Admin, vec![Need::AnyKey, Need::Admin, Need::Predict, Need::Metrics]),
+            (Role::Predict, vec![Need::AnyKey, Need::Predict]),
+            (Role::Metrics, vec![Need::AnyKey, Need::Metrics]),
         ] {
-            for need in [Need::Admin, Need::Predict, Need::Metrics] {
+            for need in [Need::AnyKey, Need::Admin, Need::Predict, Need::Metrics] {
                 assert_eq!(need.is_met_by(role), allowed.contains(&need), "{role:?} {need:?}");
             }
         }

@@ -10,18 +10,26 @@ use crate::edge::problem::{Kind, Problem};
 
 /// Reads a whole body of at most `limit` bytes; each frame must come within `patience`.
 pub async fn read(mut body: Body, limit: u64, patience: Duration) -> Result<Bytes, Problem> {
-    let said = http_body::Body::size_hint(&body).lower();
+    let bytes = read_whole(&mut body, limit, patience).await;
+    if bytes.as_ref().is_err_and(|p| p.kind == Kind::BodyTooLarge) {
+        discard(body).await;
+    }
+    bytes
+}
+
+async fn read_whole(body: &mut Body, limit: u64, patience: Duration) -> Result<Bytes, Problem> {
+    let said = http_body::Body::size_hint(body).lower();
     if said > limit {
         return Err(too_large(limit));
     }
     // Nearly every body is one frame: that one is not copied.
-    let Some(first) = next_frame(&mut body, patience).await? else {
+    let Some(first) = next_frame(body, patience).await? else {
         return Ok(Bytes::new());
     };
     if first.len() as u64 > limit {
         return Err(too_large(limit));
     }
-    let Some(second) = next_frame(&mut body, patience).await? else {
+    let Some(second) = next_frame(body, patience).await? else {
         return Ok(first);
     };
     let expected = usize::try_from(said.min(limit)).unwrap_or(0);
@@ -33,7 +41,7 @@ pub async fn read(mut body: Body, limit: u64, patience: Duration) -> Result<Byte
             return Err(too_large(limit));
         }
         whole.extend_from_slice(&frame);
-        next = next_frame(&mut body, patience).await?;
+        next = next_frame(body, patience).await?;
     }
     Ok(whole.freeze())
 }
@@ -61,6 +69,24 @@ async fn next_frame(body: &mut Body, patience: Duration) -> Result<Option<Bytes>
             }
         }
     }
+}
+
+/// Reads and drops what is left of a refused body, for a bounded time and size: a client that
+/// is still sending would otherwise see a broken connection instead of the answer.
+async fn discard(mut body: Body) {
+    const MOST_BYTES: usize = 64 << 20;
+    const PATIENCE: Duration = Duration::from_secs(2);
+    let drop_frames = async {
+        let mut dropped = 0;
+        while let Ok(Some(frame)) = next_frame(&mut body, PATIENCE).await {
+            dropped += frame.len();
+            if dropped > MOST_BYTES {
+                return;
+            }
+        }
+    };
+    // Out of patience is out of courtesy: nothing else depends on it.
+    let _ = tokio::time::timeout(PATIENCE, drop_frames).await;
 }
 
 fn too_large(limit: u64) -> Problem {

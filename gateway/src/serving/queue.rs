@@ -150,17 +150,19 @@ impl Queue {
 
     /// Resolves when the oldest entry is `delay` old or a batch is full.
     pub async fn ripe(&self, delay: Duration) {
-        let (due, is_full) = {
-            let state = self.lock();
-            let Some(first) = state.entries.front() else { return };
-            (first.arrived + delay, state.rows >= first.max_rows)
-        };
-        if is_full {
-            return;
-        }
-        tokio::select! {
-            () = tokio::time::sleep_until(due.into()) => {}
-            () = self.full.notified() => {}
+        // A bell may be an old one: what counts is the queue as it stands.
+        loop {
+            let due = {
+                let state = self.lock();
+                match state.entries.front() {
+                    Some(first) if state.rows < first.max_rows => first.arrived + delay,
+                    _ => return,
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep_until(due.into()) => return,
+                () = self.full.notified() => {}
+            }
         }
     }
 

@@ -52,7 +52,11 @@ pub(in super::super) fn read(node: &NodeProto) -> TractResult<Box<dyn Kernel>> {
         ensure!(!coefficients.is_empty() && !rho.is_empty(), "coefficients and rho are needed");
         Kind::Linear { features: coefficients.len() / classes }
     } else {
-        ensure!(per_class.len() == classes, "vectors_per_class of {} for {classes}", per_class.len());
+        ensure!(
+            per_class.len() == classes,
+            "vectors_per_class of {} for {classes}",
+            per_class.len()
+        );
         Kind::Votes(read_votes(node, per_class, &coefficients, &rho)?)
     };
     let name = attributes::text(node, "post_transform", "NONE")?;
@@ -61,7 +65,12 @@ pub(in super::super) fn read(node: &NodeProto) -> TractResult<Box<dyn Kernel>> {
     Ok(Box::new(Classifier { kind, coefficients, rho, labels, transform, all_positive }))
 }
 
-fn read_votes(node: &NodeProto, per_class: &[i64], coefficients: &[f32], rho: &[f32]) -> TractResult<Votes> {
+fn read_votes(
+    node: &NodeProto,
+    per_class: &[i64],
+    coefficients: &[f32],
+    rho: &[f32],
+) -> TractResult<Votes> {
     let mut starts = vec![0usize];
     for count in per_class {
         let start = starts[starts.len() - 1];
@@ -70,10 +79,17 @@ fn read_votes(node: &NodeProto, per_class: &[i64], coefficients: &[f32], rho: &[
     let (count, classes) = (starts[per_class.len()], per_class.len());
     let pairs = classes * (classes - 1) / 2;
     let supports = Supports::read(node, count)?;
-    ensure!(coefficients.len() >= (classes - 1) * count, "{} coefficients are too few", coefficients.len());
+    ensure!(
+        coefficients.len() >= (classes - 1) * count,
+        "{} coefficients are too few",
+        coefficients.len()
+    );
     ensure!(rho.len() >= pairs, "{} rho for {pairs} pairs of classes", rho.len());
     let (a, b) = (attributes::floats(node, "prob_a")?, attributes::floats(node, "prob_b")?);
-    ensure!(a.len() == b.len() && (a.is_empty() || a.len() >= pairs), "prob_a and prob_b do not fit");
+    ensure!(
+        a.len() == b.len() && (a.is_empty() || a.len() >= pairs),
+        "prob_a and prob_b do not fit"
+    );
     Ok(Votes { supports, starts, platt: a.iter().copied().zip(b.iter().copied()).collect() })
 }
 
@@ -86,7 +102,9 @@ impl Classifier {
     fn columns(&self) -> usize {
         let classes = self.classes();
         match &self.kind {
-            Kind::Votes(votes) if votes.platt.is_empty() && classes > 2 => classes * (classes - 1) / 2,
+            Kind::Votes(votes) if votes.platt.is_empty() && classes > 2 => {
+                classes * (classes - 1) / 2
+            }
             _ => classes,
         }
     }
@@ -171,8 +189,8 @@ impl Classifier {
             }
         }
         self.scores(votes, &margins, out);
-        let best = (0..classes).rev().max_by_key(|k| won[*k]).unwrap_or(0);
-        best
+        // The last maximum of the reversed order is the first class with most votes.
+        (0..classes).rev().max_by_key(|k| won[*k]).unwrap_or(0)
     }
 
     fn scores(&self, votes: &Votes, margins: &[f32], out: &mut [f32]) {

@@ -25,7 +25,11 @@ pub(in super::super) fn read(node: &NodeProto) -> TractResult<Box<dyn Kernel>> {
     let coefficients = attributes::floats(node, "coefficients")?.to_vec();
     ensure!(!coefficients.is_empty(), "coefficients are needed");
     let supports = if count > 0 { Some(Supports::read(node, count)?) } else { None };
-    ensure!(count == 0 || coefficients.len() == count, "{} coefficients for {count} supports", coefficients.len());
+    ensure!(
+        count == 0 || coefficients.len() == count,
+        "{} coefficients for {count} supports",
+        coefficients.len()
+    );
     let rho = attributes::floats(node, "rho")?.first().copied().unwrap_or(0.0);
     let one_class = node.get_attr_opt::<i64>("one_class")?.unwrap_or(0) != 0;
     Ok(Box::new(Regressor { supports, coefficients, rho, one_class }))
@@ -57,7 +61,13 @@ impl Kernel for Regressor {
                     }
                 } + self.rho;
                 *out = match self.one_class {
-                    true => if sum > 0.0 { 1.0 } else { -1.0 },
+                    true => {
+                        if sum > 0.0 {
+                            1.0
+                        } else {
+                            -1.0
+                        }
+                    }
                     false => sum,
                 };
             }

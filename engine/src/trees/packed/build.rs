@@ -33,7 +33,8 @@ fn empty_leaves<T: Value>(forest: &Forest<T>) -> Option<Leaves<T>> {
     }
     let leaves = forest.nodes.iter().filter(|n| n.mode == Mode::Leaf).count();
     let size = leaves.checked_mul(forest.columns)?;
-    let fits = size <= u32::MAX as usize && size <= forest.weights.len().saturating_mul(MOST_PADDING);
+    let fits =
+        size <= u32::MAX as usize && size <= forest.weights.len().saturating_mul(MOST_PADDING);
     fits.then(|| Leaves::AllColumns { start: vec![], table: vec![] })
 }
 

@@ -1,6 +1,7 @@
 //! Versions: pushed as streamed uploads, listed, put away, deleted.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::multipart::{Field, MultipartError};
@@ -11,7 +12,7 @@ use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 use weighbridge_config::{Digest, ModelName, Version};
-use weighbridge_registry::{Registered, VersionInfo};
+use weighbridge_registry::{Actor, Registered, VersionInfo};
 
 use super::{by, json_response, model_name, serving_json, version_number};
 use crate::app::Gateway;
@@ -59,18 +60,44 @@ pub async fn push(
     Path(model): Path<String>,
     mut parts: Multipart,
 ) -> Result<Response, Problem> {
-    let model = model_name(&model)?;
+    let actor = principal.actor();
+    let received = async { receive(&gateway, model_name(&model)?, &mut parts, &actor).await }.await;
+    let registered = match received {
+        Ok(registered) => registered,
+        Err(problem) => {
+            discard(parts).await;
+            return Err(problem);
+        }
+    };
+    let operation = gateway.pushes.start(registered, &actor).await?;
+    let body = json_response(&json!({"operation": operation}))?;
+    Ok((StatusCode::ACCEPTED, body).into_response())
+}
+
+/// Reads and drops what is left of a refused upload, for a bounded time: a client that is still
+/// sending would otherwise see a broken connection instead of the reason.
+async fn discard(mut parts: Multipart) {
+    const PATIENCE: Duration = Duration::from_secs(5);
+    let drop_parts = async {
+        while let Ok(Some(mut part)) = parts.next_field().await {
+            while let Ok(Some(_)) = part.chunk().await {}
+        }
+    };
+    // Out of patience is out of courtesy: nothing else depends on it.
+    let _ = tokio::time::timeout(PATIENCE, drop_parts).await;
+}
+
+async fn receive(
+    gateway: &Gateway,
+    model: ModelName,
+    parts: &mut Multipart,
+    actor: &Actor,
+) -> Result<Registered, Problem> {
     let mut info = Info::default();
     while let Some(part) = parts.next_field().await.map_err(unreadable)? {
         match part.name() {
             Some("info") => info = read_info(part).await?,
-            Some("model") => {
-                let actor = principal.actor();
-                let registered = receive(&gateway, model, info, part, &actor).await?;
-                let operation = gateway.pushes.start(registered, &actor).await?;
-                let body = json_response(&json!({"operation": operation}))?;
-                return Ok((StatusCode::ACCEPTED, body).into_response());
-            }
+            Some("model") => return store(gateway, model, info, part, actor).await,
             other => {
                 let other: String = other.unwrap_or("").chars().take(60).collect();
                 let detail = format!("unknown part \"{other}\": wanted \"info\" and then \"model\"");
@@ -81,12 +108,12 @@ pub async fn push(
     Err(Problem::new(Kind::InvalidRequest, "the upload has no part \"model\" with the ONNX file"))
 }
 
-async fn receive(
+async fn store(
     gateway: &Gateway,
     model: ModelName,
     info: Info,
     part: Field<'_>,
-    actor: &weighbridge_registry::Actor,
+    actor: &Actor,
 ) -> Result<Registered, Problem> {
     let Info { version, size, sha256, description, source, tags, class_names } = info;
     let info = VersionInfo { description, source, tags, class_names };

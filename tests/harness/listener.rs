@@ -1,0 +1,112 @@
+//! One listener of a gateway, and the requests to it.
+
+use std::time::Duration;
+
+use http::Method;
+use reqwest::RequestBuilder;
+use serde_json::Value;
+
+use crate::answer::Answer;
+
+/// Longer than any request of these tests takes, even when it waits for its deadline.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// An address and the key that is shown there. Connections are kept and used again.
+#[derive(Debug, Clone)]
+pub struct Listener {
+    pub url: String,
+    pub key: Option<String>,
+    client: reqwest::Client,
+}
+
+impl Listener {
+    /// The listener at `url`.
+    pub fn new(url: &str, key: Option<String>) -> Self {
+        let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build();
+        Self { url: url.to_owned(), key, client: client.expect("a client") }
+    }
+
+    /// The same address with another key, or with none.
+    pub fn with_key(&self, key: Option<&str>) -> Self {
+        Self { key: key.map(str::to_owned), ..self.clone() }
+    }
+
+    /// A request that can be added to.
+    pub fn ask(&self, method: Method, path: &str) -> Ask {
+        let asked = format!("{method} {path}");
+        let mut request = self.client.request(method, format!("{}{path}", self.url));
+        if let Some(key) = &self.key {
+            request = request.bearer_auth(key);
+        }
+        Ask { request, asked }
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.ask(Method::GET, path).send().await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.ask(Method::POST, path).json(body).send().await
+    }
+
+    pub async fn put(&self, path: &str, body: &Value) -> Answer {
+        self.ask(Method::PUT, path).json(body).send().await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.ask(Method::DELETE, path).send().await
+    }
+
+    /// The host and port, for connections by hand.
+    pub fn address(&self) -> &str {
+        self.url.trim_start_matches("http://")
+    }
+}
+
+/// A request under construction.
+#[derive(Debug)]
+pub struct Ask {
+    request: RequestBuilder,
+    asked: String,
+}
+
+impl Ask {
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.request = self.request.header(name, value);
+        self
+    }
+
+    pub fn json(mut self, body: &Value) -> Self {
+        self.request = self.request.json(body);
+        self
+    }
+
+    pub fn body(mut self, body: impl Into<reqwest::Body>) -> Self {
+        self.request = self.request.body(body);
+        self
+    }
+
+    /// An upload as `push` makes it.
+    pub fn upload(mut self, info: &Value, onnx: &[u8]) -> Self {
+        let model = reqwest::multipart::Part::bytes(onnx.to_vec()).file_name("model.onnx");
+        let form = reqwest::multipart::Form::new().text("info", info.to_string());
+        self.request = self.request.multipart(form.part("model", model));
+        self
+    }
+
+    /// The answer.
+    ///
+    /// # Panics
+    /// When none comes.
+    pub async fn send(self) -> Answer {
+        let asked = self.asked.clone();
+        self.try_send().await.unwrap_or_else(|e| panic!("{asked}: {e:?}"))
+    }
+
+    /// The answer, or why none came.
+    pub async fn try_send(self) -> reqwest::Result<Answer> {
+        let response = self.request.send().await?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        Ok(Answer { status, headers, body: response.bytes().await?, asked: self.asked })
+    }
+}

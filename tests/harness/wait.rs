@@ -1,0 +1,23 @@
+//! Waiting for a condition, within a bound.
+
+use std::time::{Duration, Instant};
+
+/// Longer than anything takes on a busy machine with two cores.
+pub const BOUND: Duration = Duration::from_secs(60);
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// What `look` finds, as soon as it finds something.
+///
+/// # Panics
+/// When it finds nothing within [`BOUND`]; `what` says what was missing.
+pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(began.elapsed() < BOUND, "waited {BOUND:?} in vain: {what}");
+        tokio::time::sleep(PAUSE).await;
+    }
+}

@@ -1,0 +1,3 @@
+//! What the gateway promises, tried from outside on the real binary. One file per topic.
+
+mod demo;
