@@ -15,39 +15,48 @@ pub struct Cost {
     pub base_us: f64,
     /// Microseconds per row.
     pub per_row_us: f64,
-    /// The largest power of two up to which the time per row stays within a tenth of the best
-    /// seen; 1 when batching does not pay.
+    /// The largest power of two whose time per row stays within a quarter of the best seen; 1
+    /// when batching does not pay.
     pub best_batch_rows: usize,
 }
 
 /// All measuring together; a slow model gets one run per size and fewer sizes.
-const BUDGET: Duration = Duration::from_millis(50);
-/// More runs of one size than this teach nothing.
-const MOST_RUNS: u32 = 200;
+const BUDGET: Duration = Duration::from_millis(80);
+/// More rounds than this teach nothing.
+const MOST_ROUNDS: u32 = 200;
 /// A batch must save this much per row against single rows to be worth forming.
 const WORTH: f64 = 0.95;
-/// How much worse than the best time per row a size may be.
-const SLACK: f64 = 1.1;
+/// How much worse than the best time per row a size may be: wide enough for a noisy machine,
+/// far below the factor of two and more of models that batches hurt.
+const SLACK: f64 = 1.25;
 
-/// Times runs of 1, 2, 4, … rows, up to `max_rows`. The lowest time of each size counts: a
-/// neighbour on the machine only ever adds.
+/// Times runs of 1, 2, 4, … rows, up to `max_rows`, in rounds over all sizes, so that a busy
+/// moment of the machine does not fall on one size alone. The lowest time of each size counts:
+/// a neighbour only ever adds.
 pub(crate) fn measure(plan: &Plan, signature: &Signature, max_rows: usize) -> Cost {
     let most = if signature.batchable { max_rows.max(1) } else { 1 };
-    let sizes: Vec<usize> = std::iter::successors(Some(1usize), |n| n.checked_mul(2))
-        .take_while(|n| *n <= most)
-        .collect();
-    let slice = BUDGET / sizes.len() as u32;
+    let sizes = std::iter::successors(Some(1usize), |n| n.checked_mul(2));
     let start = Instant::now();
-    let mut seen: Vec<(usize, f64)> = Vec::with_capacity(sizes.len());
-    for rows in sizes {
+    let mut seen: Vec<(usize, f64)> = Vec::new();
+    for rows in sizes.take_while(|n| *n <= most) {
         // The next size may take twice as long as the last one.
         let expected = seen.last().map_or(Duration::ZERO, |(_, us)| micros(us * 2.0));
         if start.elapsed() + expected > BUDGET {
             break;
         }
-        match lowest_time(plan, signature, rows, slice) {
+        match time_run(plan, signature, rows) {
             Some(us) => seen.push((rows, us)),
             None => break,
+        }
+    }
+    for _ in 1..MOST_ROUNDS {
+        for (rows, lowest) in &mut seen {
+            if start.elapsed() + micros(*lowest) > BUDGET {
+                return summarise(&seen);
+            }
+            if let Some(us) = time_run(plan, signature, *rows) {
+                *lowest = lowest.min(us);
+            }
         }
     }
     summarise(&seen)
@@ -57,20 +66,12 @@ fn micros(us: f64) -> Duration {
     Duration::from_secs_f64(us * 1e-6)
 }
 
-/// The lowest time of a run in microseconds; `None` when the probe fails.
-fn lowest_time(plan: &Plan, signature: &Signature, rows: usize, slice: Duration) -> Option<f64> {
+/// The time of one run in microseconds; `None` when the probe fails.
+fn time_run(plan: &Plan, signature: &Signature, rows: usize) -> Option<f64> {
     let probe = probe_inputs(signature, rows);
-    let begin = Instant::now();
-    let mut lowest = f64::INFINITY;
-    for _ in 0..MOST_RUNS {
-        let start = Instant::now();
-        run(plan, signature, &[&probe]).ok()?;
-        lowest = lowest.min(start.elapsed().as_secs_f64() * 1e6);
-        if begin.elapsed() > slice {
-            break;
-        }
-    }
-    Some(lowest)
+    let start = Instant::now();
+    run(plan, signature, &[&probe]).ok()?;
+    Some(start.elapsed().as_secs_f64() * 1e6)
 }
 
 fn summarise(seen: &[(usize, f64)]) -> Cost {
@@ -86,17 +87,14 @@ fn summarise(seen: &[(usize, f64)]) -> Cost {
 }
 
 fn best_rows(seen: &[(usize, f64)]) -> usize {
-    let (mut lowest, mut best) = (f64::INFINITY, 1);
-    for &(rows, us) in seen {
-        let per_row = us / rows as f64;
-        if per_row > lowest * SLACK {
-            break;
-        }
-        lowest = lowest.min(per_row);
-        best = rows;
-    }
+    let per_row = |(rows, us): &(usize, f64)| us / *rows as f64;
+    let lowest = seen.iter().map(per_row).fold(f64::INFINITY, f64::min);
     let pays = seen.first().is_some_and(|(_, one)| lowest < one * WORTH);
-    if pays { best } else { 1 }
+    if !pays {
+        return 1;
+    }
+    let good = seen.iter().filter(|size| per_row(size) <= lowest * SLACK);
+    good.map(|(rows, _)| *rows).max().unwrap_or(1)
 }
 
 #[cfg(test)]

@@ -55,7 +55,11 @@ fn benches(c: &mut Criterion) {
         for (name, share) in [("one_version", usize::MAX), ("split_95_5", 20)] {
             let full = queue(now, waiting, share);
             group.bench_function(BenchmarkId::new(name, waiting), |b| {
-                b.iter_batched_ref(|| full.clone(), |queue| take(queue, now), BatchSize::SmallInput);
+                b.iter_batched_ref(
+                    || full.clone(),
+                    |queue| take(queue, now),
+                    BatchSize::SmallInput,
+                );
             });
         }
     }

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 /// The demo models.
 pub const DEMO_MODELS: [&str; 3] = ["digits", "breast_cancer", "diabetes"];
 
-/// Floats may differ by this share of the expected value.
+/// Floats may differ by this much, or by this share of an expected value above 1. That is the
+/// difference that `gateway/demo/train.py` defines for these rows: ONNX Runtime's own
+/// probabilities near 0 have an absolute error of about 1e-7.
 const TOLERANCE: f64 = 1e-5;
 
 /// The rows of one model.
@@ -85,7 +87,7 @@ impl Output {
         let came = numbers(came);
         assert_eq!(came.len(), wanted.len(), "{about}: {}", self.name);
         for (came, wanted) in came.iter().zip(wanted) {
-            let bound = if self.datatype == "FP32" { TOLERANCE * wanted.abs() } else { 0.0 };
+            let bound = if self.datatype == "FP32" { TOLERANCE * wanted.abs().max(1.0) } else { 0.0 };
             let is_close = (came - wanted).abs() <= bound;
             assert!(is_close, "{about}: {} is {came}, not {wanted}", self.name);
         }

@@ -55,13 +55,12 @@ impl Metrics {
 }
 
 fn sample(line: &str) -> Sample {
-    let bad = || panic!("no sample: {line}");
-    let (series, value) = line.rsplit_once(' ').unwrap_or_else(bad);
+    let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("no sample: {line}"));
     let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
     // No label of ours holds a comma or an escape.
     let labels = labels.trim_end_matches('}').split(',').filter(|pair| !pair.is_empty());
     let label = |pair: &str| {
-        let (key, value) = pair.split_once('=').unwrap_or_else(bad);
+        let (key, value) = pair.split_once('=').unwrap_or_else(|| panic!("no label: {pair}"));
         (key.to_owned(), value.trim_matches('"').to_owned())
     };
     let value = value.parse().unwrap_or_else(|_| panic!("no number: {line}"));

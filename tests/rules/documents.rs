@@ -33,10 +33,16 @@ fn calls(code: &str, prefix: &str) -> Vec<Call> {
     for (at, start) in code.match_indices(".route(") {
         let route = in_parentheses(code, at + start.len() - 1);
         let path = strings(route).first().copied().expect("a route has a path");
-        for (verb, call) in
-            [("GET", "get("), ("POST", "post("), ("PUT", "put("), ("PATCH", "patch("), ("DELETE", "delete(")]
-        {
-            let is_start = |at: usize| !route[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':');
+        for (verb, call) in [
+            ("GET", "get("),
+            ("POST", "post("),
+            ("PUT", "put("),
+            ("PATCH", "patch("),
+            ("DELETE", "delete("),
+        ] {
+            let is_start = |at: usize| {
+                !route[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':')
+            };
             if route.match_indices(call).any(|(at, _)| is_start(at)) {
                 // The router cannot split a segment: handlers do.
                 let is_v1_verb = verb == "POST" && path.starts_with("/v1/");
@@ -72,10 +78,15 @@ fn documented(page: &str) -> Vec<Call> {
 #[test]
 fn every_route_is_on_the_api_page() {
     let (routed, documented) = (routed(), documented(&read("docs/api.md")));
-    let missing = routed.iter().filter(|c| !documented.contains(c)).map(|c| format!("{c}: not described"));
-    let gone = documented.iter().filter(|c| !routed.contains(c)).map(|c| format!("{c}: no such route"));
+    let missing =
+        routed.iter().filter(|c| !documented.contains(c)).map(|c| format!("{c}: not described"));
+    let gone =
+        documented.iter().filter(|c| !routed.contains(c)).map(|c| format!("{c}: no such route"));
     let found: Vec<String> = missing.chain(gone).collect();
-    refuse(&found, "describe it in a table of docs/api.md as | `METHOD /path` | …, or remove the row");
+    refuse(
+        &found,
+        "describe it in a table of docs/api.md as | `METHOD /path` | …, or remove the row",
+    );
 }
 
 /// The table of metrics, from the lines of the catalogue.
@@ -84,7 +95,7 @@ fn table_of_metrics() -> String {
     let (_, lines) = names.split_once("catalogue! {").expect("names.rs holds the catalogue");
     let (lines, _) = lines.split_once("\n}").expect("the catalogue ends");
     let mut table = String::from("| Metric | Kind | Labels | Meaning |\n|---|---|---|---|\n");
-    for line in lines.split(';').filter(|line| line.contains('=')) {
+    for line in lines.split_inclusive(";\n").filter(|line| line.contains('=')) {
         let texts = strings(line);
         let (Some(name), Some(help)) = (texts.first(), texts.last()) else {
             panic!("a line of the catalogue that the rule cannot read: {line}");
@@ -92,7 +103,8 @@ fn table_of_metrics() -> String {
         let kind = line.split(',').nth(1).map(|k| k.trim().to_lowercase()).unwrap_or_default();
         // As they are shown: counters gain a suffix.
         let suffix = if kind == "counter" { "_total" } else { "" };
-        let labels: Vec<String> = texts[1..texts.len() - 1].iter().map(|l| format!("`{l}`")).collect();
+        let labels: Vec<String> =
+            texts[1..texts.len() - 1].iter().map(|l| format!("`{l}`")).collect();
         let labels = if labels.is_empty() { "–".to_owned() } else { labels.join(", ") };
         table.push_str(&format!("| `{name}{suffix}` | {kind} | {labels} | {help} |\n"));
     }
@@ -103,7 +115,10 @@ const TABLE_BEGINS: &str = "<!-- The table is written by tests/rules: UPDATE=1. 
 const TABLE_ENDS: &str = "<!-- The table ends. -->\n";
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "a switch of this test, not a setting of the gateway")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a switch of this test, not a setting of the gateway"
+)]
 fn every_metric_is_on_the_metrics_page() {
     const PAGE: &str = "docs/metrics.md";
     let page = read(PAGE);

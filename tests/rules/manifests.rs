@@ -52,7 +52,9 @@ fn rooms_know_only_the_rooms_below_them() {
 fn libraries_have_their_own_errors_and_no_http() {
     const NOT_THERE: [&str; 6] = ["anyhow", "axum", "http", "hyper", "reqwest", "tower"];
     let mut found = Vec::new();
-    for folder in ["config", "registry", "model-store", "engine", "gateway/protocol", "gateway/routing"] {
+    for folder in
+        ["config", "registry", "model-store", "engine", "gateway/protocol", "gateway/routing"]
+    {
         let named = dependencies(folder, false);
         let wrong = named.iter().filter(|d| NOT_THERE.contains(&d.as_str()));
         found.extend(wrong.map(|d| format!("{folder}/Cargo.toml: {d}")));
@@ -63,7 +65,15 @@ fn libraries_have_their_own_errors_and_no_http() {
 #[test]
 fn only_the_engine_and_the_bare_server_depend_on_tract() {
     let mut found = Vec::new();
-    for folder in ["config", "registry", "model-store", "gateway", "gateway/protocol", "gateway/routing", "tests"] {
+    for folder in [
+        "config",
+        "registry",
+        "model-store",
+        "gateway",
+        "gateway/protocol",
+        "gateway/routing",
+        "tests",
+    ] {
         let named = dependencies(folder, true);
         let wrong = named.iter().filter(|d| d.starts_with("tract"));
         found.extend(wrong.map(|d| format!("{folder}/Cargo.toml: {d}")));

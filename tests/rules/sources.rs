@@ -36,8 +36,12 @@ fn only_the_engine_names_tract() {
     let mut elsewhere = sources("");
     elsewhere.extend(files("tests").into_iter().filter(|f| f.path.ends_with(".rs")));
     elsewhere.retain(|f| !f.path.starts_with("engine/") && !f.path.starts_with("tests/rules/"));
-    let named = lines(&elsewhere, |line| words(line).any(|w| w == "tract" || w.starts_with("tract_")));
-    refuse(&named, "ask weighbridge-engine for it: the rest of the code does not know which engine runs");
+    let named =
+        lines(&elsewhere, |line| words(line).any(|w| w == "tract" || w.starts_with("tract_")));
+    refuse(
+        &named,
+        "ask weighbridge-engine for it: the rest of the code does not know which engine runs",
+    );
 }
 
 #[test]
@@ -48,7 +52,8 @@ fn only_telemetry_records_metrics() {
         let words: Vec<&str> = words(line).collect();
         let of_metrics = line.contains("use metrics::") || line.contains(" metrics::");
         let is_call = ["counter!(", "gauge!(", "histogram!("].iter().any(|m| line.contains(m));
-        let is_import = of_metrics && words.iter().any(|w| matches!(*w, "counter" | "gauge" | "histogram"));
+        let is_import =
+            of_metrics && words.iter().any(|w| matches!(*w, "counter" | "gauge" | "histogram"));
         is_call || is_import || line.contains("\"weighbridge_")
     };
     let found = lines(&elsewhere, records);
@@ -60,7 +65,9 @@ fn only_config_reads_the_environment() {
     let mut elsewhere = sources("");
     elsewhere.retain(|f| !f.path.starts_with("config/") && !f.path.starts_with("load-tests/"));
     let reads = |line: &str| {
-        ["env::var(", "env::var_os(", "env::vars(", "env::vars_os("].iter().any(|c| line.contains(c))
+        ["env::var(", "env::var_os(", "env::vars(", "env::vars_os("]
+            .iter()
+            .any(|c| line.contains(c))
     };
     let found = lines(&elsewhere, reads);
     refuse(&found, "read it in config/src/environment.rs and pass on a parsed value");
@@ -78,14 +85,19 @@ fn only_one_file_builds_problems_for_the_wire() {
 fn pure_code_has_no_clock_no_runtime_and_no_files() {
     let mut pure = sources("gateway/protocol/src");
     pure.extend(sources("gateway/routing/src"));
-    pure.extend(sources("gateway/src/serving").into_iter().filter(|f| f.path.ends_with("/batch.rs")));
+    pure.extend(
+        sources("gateway/src/serving").into_iter().filter(|f| f.path.ends_with("/batch.rs")),
+    );
     let effect = |line: &str| {
         let calls = ["Instant::now", "std::fs", "std::net", "std::env", "std::thread"];
         calls.iter().any(|c| line.contains(c))
             || words(line).any(|w| matches!(w, "tokio" | "SystemTime" | "rand" | "tracing"))
     };
     let found = lines(&pure, effect);
-    refuse(&found, "pure code takes time, chance and bytes as arguments: move the effect to its caller");
+    refuse(
+        &found,
+        "pure code takes time, chance and bytes as arguments: move the effect to its caller",
+    );
 }
 
 #[test]
@@ -106,5 +118,8 @@ fn source_files_are_short() {
         .filter(|(_, lines)| *lines > MOST_LINES)
         .map(|(path, lines)| format!("{path}: {lines} lines"))
         .collect();
-    refuse(&long, "split the file by noun, or move its tests to foo/tests.rs: 500 lines is the end");
+    refuse(
+        &long,
+        "split the file by noun, or move its tests to foo/tests.rs: 500 lines is the end",
+    );
 }

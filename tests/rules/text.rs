@@ -19,7 +19,9 @@ pub fn without_comments(source: &str) -> String {
                 continue;
             }
             ('"', _) => end_of_string(&chars, at),
-            ('r', Some('"' | '#')) if !is_word(at.checked_sub(1).map(|b| chars[b])) => end_of_raw(&chars, at),
+            ('r', Some('"' | '#')) if !is_word(at.checked_sub(1).map(|b| chars[b])) => {
+                end_of_raw(&chars, at)
+            }
             ('\'', Some('\\')) => find(&chars, at + 3, |rest| rest[0] == '\'') + 1,
             ('\'', Some(_)) if chars.get(at + 2) == Some(&'\'') => at + 3,
             _ => at + 1,
@@ -76,7 +78,8 @@ pub fn words(line: &str) -> impl Iterator<Item = &str> {
 
 #[test]
 fn comments_are_told_from_strings_and_lifetimes() {
-    let source = "let a = \"// no\"; // yes\nfn f<'a>(c: char) { c == '\"' /* x\ny */; r#\"// \" no\"# }\n";
+    let source =
+        "let a = \"// no\"; // yes\nfn f<'a>(c: char) { c == '\"' /* x\ny */; r#\"// \" no\"# }\n";
     let wanted = "let a = \"// no\"; \nfn f<'a>(c: char) { c == '\"' \n; r#\"// \" no\"# }\n";
     assert_eq!(without_comments(source), wanted);
     assert_eq!(without_comments("r#type; '\\''; // x"), "r#type; '\\''; ");

@@ -65,8 +65,17 @@ pub fn refuse(found: &[String], advice: &str) {
 #[test]
 fn files_are_named_after_what_they_hold() {
     const EMPTY_WORDS: [&str; 11] = [
-        "manager", "util", "utils", "common", "info", "data", "processor", "helper", "helpers",
-        "misc", "stuff",
+        "manager",
+        "util",
+        "utils",
+        "common",
+        "info",
+        "data",
+        "processor",
+        "helper",
+        "helpers",
+        "misc",
+        "stuff",
     ];
     let mut found = Vec::new();
     for file in files("") {

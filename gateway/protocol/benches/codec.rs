@@ -16,7 +16,8 @@ const WIDTH: usize = 512;
 fn floats(count: usize) -> Vec<f32> {
     let mut state = 7u64;
     let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 40) as f32 / (1 << 23) as f32 - 1.0
     };
     (0..count).map(|_| next()).collect()
@@ -46,7 +47,11 @@ fn signature() -> Signature {
         shape: vec![-1, width],
         labels: Vec::new(),
     };
-    Signature { inputs: vec![spec("x", WIDTH as i64)], outputs: vec![spec("y", 10)], batchable: true }
+    Signature {
+        inputs: vec![spec("x", WIDTH as i64)],
+        outputs: vec![spec("y", 10)],
+        batchable: true,
+    }
 }
 
 fn decode(c: &mut Criterion) {
@@ -57,9 +62,13 @@ fn decode(c: &mut Criterion) {
         group.bench_with_input(BenchmarkId::new("v2", rows), &body, |b, body| {
             b.iter(|| v2::decode(black_box(body)));
         });
-        group.bench_with_input(BenchmarkId::new("v2_as_serde_json_value", rows), &body, |b, body| {
-            b.iter(|| serde_json::from_slice::<serde_json::Value>(black_box(body)));
-        });
+        group.bench_with_input(
+            BenchmarkId::new("v2_as_serde_json_value", rows),
+            &body,
+            |b, body| {
+                b.iter(|| serde_json::from_slice::<serde_json::Value>(black_box(body)));
+            },
+        );
         let (body, signature) = (v1_body(rows), signature());
         group.throughput(Throughput::Bytes(body.len() as u64));
         group.bench_with_input(BenchmarkId::new("v1", rows), &body, |b, body| {

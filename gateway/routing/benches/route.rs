@@ -28,7 +28,8 @@ fn benches(c: &mut Criterion) {
     let five = route(&[(1, 6_000), (2, 1_000), (3, 1_000), (4, 1_000), (5, 1_000)]);
     let mut group = c.benchmark_group("route");
     let mut coin = 1u64;
-    for (name, route) in [("one_version", &only), ("two_versions", &two), ("five_versions", &five)] {
+    for (name, route) in [("one_version", &only), ("two_versions", &two), ("five_versions", &five)]
+    {
         group.bench_function(format!("coin/{name}"), |b| {
             b.iter(|| {
                 coin = coin.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -37,7 +38,9 @@ fn benches(c: &mut Criterion) {
         });
     }
     group.bench_function("sticky/two_versions", |b| {
-        b.iter(|| decide(black_box(&two), Ask::Routed, Key::Sticky(black_box(b"customer-1234567"))));
+        b.iter(|| {
+            decide(black_box(&two), Ask::Routed, Key::Sticky(black_box(b"customer-1234567")))
+        });
     });
     group.bench_function("pinned/two_versions", |b| {
         b.iter(|| decide(black_box(&two), Ask::Version(version(2)), Key::Coin(0)));
