@@ -54,7 +54,15 @@ impl Committed {
         }
     }
 
-    /// A `/v2` body of these rows.
+    /// A `/v2` body of one row, its members in the order of the protocol's text.
+    pub fn v2_text(&self, row: &[f64]) -> String {
+        let (name, width, data) = (&self.input, row.len(), json!(row));
+        format!(
+            r#"{{"inputs":[{{"name":"{name}","shape":[1,{width}],"datatype":"FP32","data":{data}}}]}}"#
+        )
+    }
+
+    /// A `/v2` body of these rows, its members in the order of the alphabet.
     pub fn v2(&self, rows: &[Vec<f64>]) -> Value {
         let shape = [rows.len(), rows[0].len()];
         let data = rows.concat();

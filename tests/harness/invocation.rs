@@ -43,7 +43,8 @@ pub fn command(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     let mut command = Command::new(binary());
     command.args(args).stdin(Stdio::null()).kill_on_drop(true);
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("WEIGHBRIDGE_") {
+        let name_text = name.to_string_lossy();
+        if name_text.starts_with("WEIGHBRIDGE_") || name_text.starts_with("RUST_") {
             command.env_remove(name);
         }
     }

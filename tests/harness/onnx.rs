@@ -23,9 +23,14 @@ pub fn doubling() -> Vec<u8> {
     doubling_of(Batch)
 }
 
-/// As [`doubling`], for exactly one row: requests cannot share a run.
-pub fn doubling_one_row() -> Vec<u8> {
+/// As [`doubling`], traced with one row, as many exporters do: it takes any number all the same.
+pub fn doubling_traced_with_one_row() -> Vec<u8> {
     doubling_of(Of(1))
+}
+
+/// As [`doubling`], for exactly two rows: requests cannot share a run.
+pub fn doubling_two_rows() -> Vec<u8> {
+    doubling_of(Of(2))
 }
 
 fn doubling_of(rows: Axis) -> Vec<u8> {

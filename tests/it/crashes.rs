@@ -68,7 +68,7 @@ fn has_version(model: &Value, tagged: u32) -> bool {
     versions.any(|v| v["info"]["description"] == tagged.to_string())
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kill_during_a_push_leaves_a_registry_and_a_store_that_agree() {
     let mut gateway = Gateway::start().ready().await;
     let whole = timed(async {
@@ -77,6 +77,7 @@ async fn a_kill_during_a_push_leaves_a_registry_and_a_store_that_agree() {
     });
     let ((), whole) = whole.await;
     gateway.promote("fraud", 1).await.expect(200);
+    let mut acknowledged = 0;
     for round in 0..KILLS {
         // The delay is what is tested. The first half of the kills falls into the upload,
         // which takes some milliseconds; the second half into the check that follows it.
@@ -87,13 +88,15 @@ async fn a_kill_during_a_push_leaves_a_registry_and_a_store_that_agree() {
         let sent = tokio::spawn(upload(&gateway, round));
         tokio::time::sleep(delay).await;
         gateway.kill9();
-        let is_acknowledged = sent.await.expect("no panic");
+        let is_acknowledged = sent.await.expect("no panic");eprintln!("KILL push {round} {delay:?} {is_acknowledged}");
         gateway.restart().await;
         assert_sound(&gateway).await;
         let model = gateway.model("fraud").await;
         assert!(!is_acknowledged || has_version(&model, round), "round {round}: a lost push");
         assert_eq!(gateway.infer("fraud", &any_row()).await.expect(200).output("y"), [100.0]);
+        acknowledged += u32::from(is_acknowledged);
     }
+    assert!((1..KILLS).contains(&acknowledged), "kills within and after the upload: {acknowledged}");
     for round in 0..KILLS {
         assert!(upload(&gateway, round).await, "what was cut off can be pushed again");
     }
@@ -102,7 +105,7 @@ async fn a_kill_during_a_push_leaves_a_registry_and_a_store_that_agree() {
     assert_eq!(versions, Some(KILLS as usize + 1), "the same bytes are the same version");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kill_during_a_promotion_leaves_the_old_route_or_the_new_one() {
     let mut gateway = Gateway::start().ready().await;
     for tagged in [1, 2] {
@@ -110,17 +113,19 @@ async fn a_kill_during_a_promotion_leaves_the_old_route_or_the_new_one() {
         assert_sound(&gateway).await;
     }
     gateway.promote("fraud", 1).await.expect(200);
+    gateway.kill9();
+    gateway.restart().await;
     let (answer, whole) = timed(gateway.promote("fraud", 2)).await;
     answer.expect(200);
-    let mut current = 2;
+    let (mut current, mut acknowledged) = (2, 0);
     for round in 0..KILLS {
         let wanted = 3 - current;
         let ask = gateway.admin.ask(Method::POST, "/admin/v1/models/fraud/promote");
         let ask = ask.json(&json!({"version": wanted}));
         let sent = tokio::spawn(async move { ask.try_send().await });
-        tokio::time::sleep(whole * round / (KILLS * 3 / 4)).await;
+        tokio::time::sleep(whole * round / (KILLS / 2)).await;
         gateway.kill9();
-        let is_acknowledged = sent.await.expect("no panic").is_ok_and(|a| a.status == 200);
+        let is_acknowledged = sent.await.expect("no panic").is_ok_and(|a| a.status == 200);eprintln!("KILL promote {round} {is_acknowledged}");
         gateway.restart().await;
         assert_sound(&gateway).await;
         let split = gateway.model("fraud").await["route"]["split"].clone();
@@ -130,7 +135,9 @@ async fn a_kill_during_a_promotion_leaves_the_old_route_or_the_new_one() {
         let answer = gateway.infer("fraud", &any_row()).await.expect(200);
         assert_eq!(answer.output("y"), [found as f64]);
         current = found;
+        acknowledged += u32::from(is_acknowledged);
     }
+    assert!((1..KILLS).contains(&acknowledged), "kills before and after the end: {acknowledged}");
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ async fn every_committed_row_is_answered_as_onnx_runtime_answers_it() {
     let gateway = Gateway::start().demo().ready().await;
     for committed in DEMO_MODELS.map(Committed::of) {
         for (version, outputs) in &committed.expected {
+            gateway.wait_loaded(&committed.model, version).await;
             single_rows_of_v2(&gateway, &committed, version, outputs).await;
             all_rows_of_v2(&gateway, &committed, version, outputs).await;
             rows_of_v1(&gateway, &committed, version, outputs).await;
@@ -19,8 +20,8 @@ async fn every_committed_row_is_answered_as_onnx_runtime_answers_it() {
 
 async fn single_rows_of_v2(gateway: &Gateway, of: &Committed, version: &str, outputs: &[Output]) {
     for (place, row) in of.rows.iter().enumerate() {
-        let body = of.v2(std::slice::from_ref(row));
-        let answer = gateway.infer(&format!("{}/versions/{version}", of.model), &body).await;
+        let ask = gateway.infer_ask(&format!("{}/versions/{version}", of.model));
+        let answer = ask.body(of.v2_text(row)).send().await;
         assert_outputs(&answer.expect(200).json(), of, version, outputs, place..place + 1);
     }
 }
@@ -81,6 +82,7 @@ async fn columns_of_v1(gateway: &Gateway, of: &Committed, version: &str, outputs
 #[tokio::test]
 async fn health_and_metadata_say_what_is_there() {
     let gateway = Gateway::start().demo().setting("server.name", "scales").ready().await;
+    gateway.wait_loaded("digits", "2").await;
     let get = async |path: &str| gateway.data.get(path).await.expect(200).json();
     assert_eq!(get("/v2/health/live").await, json!({"live": true}));
     assert_eq!(get("/v2/health/ready").await, json!({"ready": true}));
@@ -109,6 +111,7 @@ async fn health_and_metadata_say_what_is_there() {
 #[tokio::test]
 async fn an_answer_carries_id_requested_outputs_and_headers() {
     let gateway = Gateway::start().demo().ready().await;
+    gateway.wait_loaded("digits", "2").await;
     let of = Committed::of("digits");
     let mut body = of.v2(&of.rows[..1]);
     body["id"] = json!("my-7");

@@ -179,7 +179,7 @@ async fn exit_codes_tell_scripts_what_went_wrong() {
     gateway.cli(&["promote", "nobody", "1"]).await.ended(1, &["nobody"]);
     gateway.cli(&["promote", "fraud"]).await.ended(2, &["VERSION"]);
     gateway.cli(&["route", "fraud", "1=95", "2=6"]).await.ended(2, &["101"]);
-    gateway.cli(&["configure", "fraud", "colour=red"]).await.ended(1, &["colour"]);
+    gateway.cli(&["configure", "fraud", "colour=red"]).await.ended(2, &["colour"]);
     gateway.cli(&["push", "fraud", "./absent.onnx"]).await.ended(1, &["absent.onnx"]);
     let nowhere = ["status", "--url", "http://127.0.0.1:1", "--key", "k"];
     gateway.cli(&nowhere).await.ended(3, &["127.0.0.1:1"]);

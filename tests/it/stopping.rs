@@ -103,7 +103,7 @@ async fn assert_unready_before_closed(address: &str) {
 #[tokio::test]
 async fn a_long_request_that_has_begun_is_answered_after_the_signal() {
     let mut gateway = Gateway::start().model("slow", &slow_doubling(100)).ready().await;
-    let rows = vec![&[1.0f32, 2.0, 3.0, 4.0][..]; 2000];
+    let rows = vec![[1.0, 2.0, 3.0, 4.0]; 2000];
     let body = fp32("x", &rows).to_string();
     let mut connection = gateway.connect().await.expect("a connection");
     connection.send("POST", "/v2/models/slow/infer", body.as_bytes()).await.expect("sent");
@@ -122,7 +122,7 @@ async fn a_long_request_that_has_begun_is_answered_after_the_signal() {
 async fn a_request_longer_than_the_drain_timeout_does_not_keep_the_process() {
     let start = Gateway::start().model("slow", &slow_doubling(200));
     let mut gateway = start.setting("server.drain_timeout", "100ms").ready().await;
-    let rows = vec![&[1.0f32, 2.0, 3.0, 4.0][..]; 4000];
+    let rows = vec![[1.0, 2.0, 3.0, 4.0]; 4000];
     let body = fp32("x", &rows).to_string();
     let mut connection = gateway.connect().await.expect("a connection");
     connection.send("POST", "/v2/models/slow/infer", body.as_bytes()).await.expect("sent");

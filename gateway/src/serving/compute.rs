@@ -23,7 +23,7 @@ use crate::serving::worker;
 
 /// Batches expected to take longer than this (in microseconds) leave the async runtime: the
 /// delay that a socket may see behind a batch.
-const LONGEST_INLINE_US: f64 = 2_000.0;
+const LONGEST_INLINE_US: f64 = 3_000.0;
 
 #[derive(Debug, Default)]
 struct State {
