@@ -1,5 +1,6 @@
 //! The environment of the process. Only this file reads it, so that everything else can be
 //! tested without touching it.
+#![expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
 
 use std::ffi::OsString;
 

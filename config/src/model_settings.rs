@@ -133,7 +133,8 @@ fn whole(text: &str, least: u32, most: u32) -> Option<u32> {
 fn parse_sticky(text: &str) -> Option<Sticky> {
     let name = text.strip_prefix("header:")?.to_ascii_lowercase();
     let token = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-    (!name.is_empty() && name.len() <= 64 && name.bytes().all(token)).then_some(Sticky::Header(name))
+    (!name.is_empty() && name.len() <= 64 && name.bytes().all(token))
+        .then_some(Sticky::Header(name))
 }
 
 #[cfg(test)]

@@ -21,9 +21,8 @@ const DERIVED_ALIASES: [&str; 2] = ["stable", "canary"];
 
 fn follows_name_rule(name: &str) -> bool {
     let first_fits = name.starts_with(|c: char| c.is_ascii_alphanumeric());
-    let all_fit = name
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+    let all_fit =
+        name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
     first_fits && all_fit && name.len() <= 128
 }
 
@@ -44,13 +43,7 @@ impl FromStr for ModelName {
     type Err = InvalidName;
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
-        let refuse = |wanted| {
-            Err(InvalidName {
-                what: "model name",
-                got: shortened(text),
-                wanted,
-            })
-        };
+        let refuse = |wanted| Err(InvalidName { what: "model name", got: shortened(text), wanted });
         if !follows_name_rule(text) {
             return refuse(MODEL_RULE);
         }
@@ -93,13 +86,11 @@ impl FromStr for Version {
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
         let number = text.parse::<u32>().ok().filter(|_| !text.starts_with('+'));
-        number
-            .and_then(|n| Self::try_from(n).ok())
-            .ok_or_else(|| InvalidName {
-                what: "version",
-                got: shortened(text),
-                wanted: "wanted a whole number from 1 to 2147483647",
-            })
+        number.and_then(|n| Self::try_from(n).ok()).ok_or_else(|| InvalidName {
+            what: "version",
+            got: shortened(text),
+            wanted: "wanted a whole number from 1 to 2147483647",
+        })
     }
 }
 
@@ -120,13 +111,7 @@ impl FromStr for AliasName {
     type Err = InvalidName;
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
-        let refuse = |wanted| {
-            Err(InvalidName {
-                what: "alias",
-                got: shortened(text),
-                wanted,
-            })
-        };
+        let refuse = |wanted| Err(InvalidName { what: "alias", got: shortened(text), wanted });
         if !follows_name_rule(text) {
             return refuse(MODEL_RULE);
         }
@@ -199,7 +184,8 @@ mod tests {
         for good in ["fraud", "a", "A1._-", &"x".repeat(128)] {
             assert!(good.parse::<ModelName>().is_ok(), "{good}");
         }
-        for bad in ["", "-a", ".a", "a/b", "a b", "é", "stats", "ready", "index", &"x".repeat(129)] {
+        for bad in ["", "-a", ".a", "a/b", "a b", "é", "stats", "ready", "index", &"x".repeat(129)]
+        {
             assert!(bad.parse::<ModelName>().is_err(), "{bad}");
         }
     }

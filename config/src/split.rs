@@ -30,7 +30,9 @@ pub enum SplitError {
     Sum(u64),
     #[error("version {0} is named twice")]
     Twice(Version),
-    #[error("\"{0}\" is not VERSION=PERCENT, such as 2=5 or 2=0.25 (percent, at most two decimals)")]
+    #[error(
+        "\"{0}\" is not VERSION=PERCENT, such as 2=5 or 2=0.25 (percent, at most two decimals)"
+    )]
     Syntax(String),
 }
 
@@ -97,7 +99,8 @@ impl Split {
                 }
             }
         }
-        let mut free = (0..owners.len()).filter(|p| owners[*p].is_none()).collect::<Vec<_>>().into_iter();
+        let mut free =
+            (0..owners.len()).filter(|p| owners[*p].is_none()).collect::<Vec<_>>().into_iter();
         for (version, weight) in weights.iter().rev() {
             let had = old.get(version).copied().unwrap_or(0);
             for point in free.by_ref().take(weight.saturating_sub(had) as usize) {

@@ -74,7 +74,9 @@ impl fmt::Display for Datatype {
 
 /// A datatype name that the protocol does not have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is not a datatype: wanted one of BOOL, UINT8, UINT16, UINT32, UINT64, INT8, INT16, INT32, INT64, FP16, FP32, FP64, BYTES")]
+#[error(
+    "\"{0}\" is not a datatype: wanted one of BOOL, UINT8, UINT16, UINT32, UINT64, INT8, INT16, INT32, INT64, FP16, FP32, FP64, BYTES"
+)]
 pub struct UnknownDatatype(pub String);
 
 impl FromStr for Datatype {
@@ -218,11 +220,7 @@ pub struct Tensor {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ShapeMismatch {
     #[error("shape {shape:?} wants {wanted} elements, {got} came")]
-    Count {
-        shape: Vec<usize>,
-        wanted: usize,
-        got: usize,
-    },
+    Count { shape: Vec<usize>, wanted: usize, got: usize },
     #[error("shape {shape:?} holds more elements than can be counted")]
     Overflow { shape: Vec<usize> },
     #[error("tensors of different datatype or row shape cannot be joined")]

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
-use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +25,7 @@ use crate::data_dir::DataDir;
 use crate::edge::auth::KeyUse;
 use crate::edge::drain::Drain;
 use crate::edge::listener::{self, ConnectionLimits};
+use crate::gateway::{Gateway, Urls};
 use crate::loading::loader::Loader;
 use crate::now_ms;
 use crate::push::Pushes;
@@ -40,41 +40,6 @@ pub use startup::offline_key;
 const LEAVE_GRACE: Duration = Duration::from_millis(500);
 /// How long background tasks may take to stop once nobody is served any more.
 const STOP_GRACE: Duration = Duration::from_secs(5);
-
-/// What handlers share.
-#[derive(Debug)]
-pub struct Gateway {
-    pub settings: Settings,
-    /// What requests read.
-    pub live: Arc<ArcSwap<Snapshot>>,
-    pub compute: Arc<Compute>,
-    pub control: Control,
-    pub pushes: Pushes,
-    pub drain: Drain,
-    pub key_use: KeyUse,
-    pub metrics: PrometheusHandle,
-    pub urls: Urls,
-    /// Unix milliseconds.
-    pub started_at: u64,
-    /// False until the models named on the command line have been seen to.
-    has_started: AtomicBool,
-}
-
-/// The addresses that were bound.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Urls {
-    pub data: String,
-    pub admin: String,
-}
-
-impl Gateway {
-    /// True when traffic may come.
-    pub fn is_ready(&self) -> bool {
-        self.has_started.load(Ordering::Acquire)
-            && !self.drain.is_draining()
-            && self.live.load().is_settled
-    }
-}
 
 /// What the command line asks for beyond the settings.
 #[derive(Debug, Default)]
@@ -111,20 +76,34 @@ pub async fn serve(
     let admin_listener = bind(settings.admin.listen, "admin.listen").await?;
     let urls = Urls { data: url_of(&data_listener)?, admin: url_of(&admin_listener)? };
 
-    let registry: Arc<dyn Registry> =
-        Arc::new(SqliteRegistry::open(&data_dir.registry()).await.context("cannot open the registry")?);
+    let registry: Arc<dyn Registry> = Arc::new(
+        SqliteRegistry::open(&data_dir.registry()).await.context("cannot open the registry")?,
+    );
     let store: Arc<dyn ModelStore> =
         Arc::new(LocalStore::open(data_dir.store()).context("cannot open the model store")?);
     store.sweep_temporary().await.context("cannot clean up the model store")?;
 
-    let (connections, tasks, stop) = (TaskTracker::new(), TaskTracker::new(), CancellationToken::new());
+    let (connections, tasks, stop) =
+        (TaskTracker::new(), TaskTracker::new(), CancellationToken::new());
     let live = Arc::new(ArcSwap::from_pointee(Snapshot::default()));
     let max_batch_rows = settings.serving.max_batch_size as usize;
-    let loader = Loader::start(Arc::clone(&store), settings.engine.load_threads as usize, max_batch_rows)?;
-    let sync = Sync::new(Arc::clone(&registry), loader.clone(), Arc::clone(&live), &settings, tasks.clone());
+    let loader =
+        Loader::start(Arc::clone(&store), settings.engine.load_threads as usize, max_batch_rows)?;
+    let sync = Sync::new(
+        Arc::clone(&registry),
+        loader.clone(),
+        Arc::clone(&live),
+        &settings,
+        tasks.clone(),
+    );
     let control = Control { registry: Arc::clone(&registry), sync: Arc::clone(&sync) };
     let pushes = Pushes::new(
-        control.clone(), Arc::clone(&store), loader, &settings, tasks.clone(), stop.clone(),
+        control.clone(),
+        Arc::clone(&store),
+        loader,
+        &settings,
+        tasks.clone(),
+        stop.clone(),
     );
     let gateway = Arc::new(Gateway {
         compute: Compute::start(compute_slots(&settings), tasks.clone())?,

@@ -67,9 +67,7 @@ impl Control {
         let model = match version {
             Some(version) => {
                 self.load_first(model, [version]).await?;
-                self.registry
-                    .set_alias(model, alias, version, by.expected, &by.actor, now)
-                    .await?
+                self.registry.set_alias(model, alias, version, by.expected, &by.actor, now).await?
             }
             None => self.registry.remove_alias(model, alias, by.expected, &by.actor, now).await?,
         };
@@ -91,8 +89,7 @@ impl Control {
         })?;
         // What was read is what the change is based on, even when the caller names nothing.
         let expected = by.expected.or(Some(now.revision));
-        let model =
-            self.registry.configure(model, settings, expected, &by.actor, now_ms()).await?;
+        let model = self.registry.configure(model, settings, expected, &by.actor, now_ms()).await?;
         self.publish().await;
         Ok(model)
     }

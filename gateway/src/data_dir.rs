@@ -22,7 +22,9 @@ pub struct DataDir {
 /// Why a data folder cannot be held.
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
-    #[error("the data folder {0} is in use by another weighbridge (process {1}): stop it, or choose another with --data-dir")]
+    #[error(
+        "the data folder {0} is in use by another weighbridge (process {1}): stop it, or choose another with --data-dir"
+    )]
     InUse(PathBuf, String),
     #[error("cannot use the data folder {0}")]
     Unusable(PathBuf, #[source] io::Error),
@@ -118,7 +120,10 @@ mod tests {
         let path = folder.path().join("data");
         let held = DataDir::hold(&path).unwrap();
         let error = DataDir::hold(&path).unwrap_err().to_string();
-        assert!(error.contains("in use") && error.contains(&std::process::id().to_string()), "{error}");
+        assert!(
+            error.contains("in use") && error.contains(&std::process::id().to_string()),
+            "{error}"
+        );
         drop(held);
         assert!(DataDir::hold(&path).is_ok());
     }

@@ -10,8 +10,8 @@ use tokio_util::task::TaskTracker;
 use weighbridge_config::{Digest, Manifest, ModelName, Version, settings::Settings};
 use weighbridge_model_store::{ByteStream, ModelStore, PutLimits};
 use weighbridge_registry::{
-    Actor, CheckOutcome, NewVersion, Operation, OperationState, Registered, VersionInfo, VersionRecord,
-    VersionState,
+    Actor, CheckOutcome, NewVersion, Operation, OperationState, Registered, VersionInfo,
+    VersionRecord, VersionState,
 };
 
 use crate::control::Control;
@@ -80,12 +80,17 @@ impl Pushes {
         let blob = self.store.put(bytes, limits).await?;
         let manifest = Manifest::single_onnx(blob.size, blob.digest);
         let onnx = self.store.read(blob.digest).await?;
-        let inspected = tokio::task::spawn_blocking(move || weighbridge_engine::inspect(&onnx).map(|_| ()));
+        let inspected =
+            tokio::task::spawn_blocking(move || weighbridge_engine::inspect(&onnx).map(|_| ()));
         let inspected = inspected.await.map_err(Problem::internal)?;
         inspected.map_err(|e| Problem::new(Kind::Unprocessable, chain(&e)))?;
-        let new = NewVersion { model: wanted.model, version: wanted.version, manifest, info: wanted.info };
-        let registered =
-            self.control.registry.register_version(new, actor, now_ms()).await?;
+        let new = NewVersion {
+            model: wanted.model,
+            version: wanted.version,
+            manifest,
+            info: wanted.info,
+        };
+        let registered = self.control.registry.register_version(new, actor, now_ms()).await?;
         Ok(registered)
     }
 
@@ -121,7 +126,8 @@ impl Pushes {
         for model in registry.snapshot().await?.models {
             for record in model.versions.into_iter().filter(|r| r.state == VersionState::Checking) {
                 let is_this = |o: &Operation| {
-                    o.model.as_deref() == Some(record.model.as_str()) && o.version == Some(record.version)
+                    o.model.as_deref() == Some(record.model.as_str())
+                        && o.version == Some(record.version)
                 };
                 let operation = match unfinished.iter().position(is_this) {
                     Some(place) => unfinished.swap_remove(place),

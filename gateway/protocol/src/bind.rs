@@ -86,9 +86,8 @@ fn check_spec(tensor: &Tensor, spec: &TensorSpec) -> Result<(), BadRequest> {
 /// The commonest mistake has its own sentence: one row without the batch axis.
 fn batch_hint(came: &[usize], wanted: &[i64]) -> String {
     let fits = |(c, w): (&usize, &i64)| *w < 0 || *c as i64 == *w;
-    let one_row = wanted.len() == came.len() + 1
-        && wanted[0] < 0
-        && came.iter().zip(&wanted[1..]).all(fits);
+    let one_row =
+        wanted.len() == came.len() + 1 && wanted[0] < 0 && came.iter().zip(&wanted[1..]).all(fits);
     if !one_row {
         return String::new();
     }
@@ -98,7 +97,11 @@ fn batch_hint(came: &[usize], wanted: &[i64]) -> String {
 }
 
 fn unknown_input(name: &str, signature: &Signature) -> BadRequest {
-    BadRequest(format!("unknown input {}: the model takes {}", shown(name), listed(&signature.inputs)))
+    BadRequest(format!(
+        "unknown input {}: the model takes {}",
+        shown(name),
+        listed(&signature.inputs)
+    ))
 }
 
 fn missing_input(spec: &TensorSpec) -> BadRequest {
@@ -169,7 +172,8 @@ mod tests {
 
     #[test]
     fn inputs_are_put_in_the_order_of_the_signature() {
-        let bound = bind(vec![texts("city", &[3, 1]), floats("age", &[3, 2])], &signature()).unwrap();
+        let bound =
+            bind(vec![texts("city", &[3, 1]), floats("age", &[3, 2])], &signature()).unwrap();
         assert_eq!(bound.rows, 3);
         assert_eq!(bound.inputs[0].datatype(), Datatype::Fp32);
     }
@@ -180,12 +184,21 @@ mod tests {
         let city = || texts("city", &[1, 1]);
         let table: Vec<(Vec<NamedTensor>, &str)> = vec![
             (vec![age()], "input \"city\" (BYTES [-1, 1]) is missing"),
-            (vec![age(), city(), floats("pay", &[1])], "unknown input \"pay\": the model takes \"age\""),
+            (
+                vec![age(), city(), floats("pay", &[1])],
+                "unknown input \"pay\": the model takes \"age\"",
+            ),
             (vec![age(), city(), age()], "input \"age\" came twice"),
-            (vec![texts("age", &[1, 2]), city()], "input \"age\" came as BYTES, the model wants FP32"),
+            (
+                vec![texts("age", &[1, 2]), city()],
+                "input \"age\" came as BYTES, the model wants FP32",
+            ),
             (vec![floats("age", &[1, 3]), city()], "axis 1 is 3, not 2"),
             (vec![floats("age", &[2]), city()], "send one row as [1, 2]"),
-            (vec![floats("age", &[2, 2]), city()], "input \"city\" has 1 rows and input \"age\" has 2"),
+            (
+                vec![floats("age", &[2, 2]), city()],
+                "input \"city\" has 1 rows and input \"age\" has 2",
+            ),
             (vec![floats("age", &[0, 2]), texts("city", &[0, 1])], "input \"age\" has no rows"),
         ];
         for (came, text) in table {

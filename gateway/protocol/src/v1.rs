@@ -9,7 +9,9 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 use weighbridge_config::{Signature, Tensor, TensorData, V1Dialect};
 
 use crate::bind::NamedTensor;
@@ -38,7 +40,11 @@ pub fn decode(body: &[u8], signature: &Signature) -> Result<(Form, Vec<NamedTens
 }
 
 /// Writes the answer: `outputs` are names and tensors in signature order.
-pub fn encode(form: Form, dialect: V1Dialect, outputs: &[(&str, &Tensor)]) -> Result<Vec<u8>, BadRequest> {
+pub fn encode(
+    form: Form,
+    dialect: V1Dialect,
+    outputs: &[(&str, &Tensor)],
+) -> Result<Vec<u8>, BadRequest> {
     let mut out = Vec::with_capacity(256);
     match form {
         Form::Row => {
@@ -194,8 +200,8 @@ impl<'a> Columns<'a> {
             if shape.len() + 1 == spec.shape.len() && spec.shape.last() == Some(&1) {
                 shape.push(1);
             }
-            let tensor = Tensor::new(shape, column.data)
-                .map_err(|e| BadRequest(format!("{label}: {e}")))?;
+            let tensor =
+                Tensor::new(shape, column.data).map_err(|e| BadRequest(format!("{label}: {e}")))?;
             tensors.push(NamedTensor { name: spec.name.clone(), tensor });
         }
         Ok(tensors)
@@ -235,7 +241,9 @@ impl<'de> Visitor<'de> for Predict<'_, '_> {
                 }
             };
             if form.replace(came).is_some() {
-                return Err(A::Error::custom("wanted one of \"instances\" and \"inputs\", both came"));
+                return Err(A::Error::custom(
+                    "wanted one of \"instances\" and \"inputs\", both came",
+                ));
             }
             match came {
                 Form::Row => members.next_value_seed(Instances { columns: &mut *self.columns })?,

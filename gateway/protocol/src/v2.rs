@@ -7,7 +7,9 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 use serde_json::value::RawValue;
 use weighbridge_config::{Datatype, Tensor, TensorData, tensor::element_count};
 
@@ -103,7 +105,8 @@ impl<'de> Visitor<'de> for Request {
                 "inputs" if seen_inputs => return Err(twice("inputs")),
                 "inputs" => {
                     seen_inputs = true;
-                    request.inputs = members.next_value_seed(Inputs { body_bytes: self.body_bytes })?;
+                    request.inputs =
+                        members.next_value_seed(Inputs { body_bytes: self.body_bytes })?;
                 }
                 "outputs" => {
                     let asked = members.next_value::<Option<Vec<RequestedOutput>>>()?;
@@ -224,9 +227,9 @@ impl<'de> Visitor<'de> for Input {
                 }
                 "datatype" => {
                     let word = members.next_value::<Key<'de>>()?.0;
-                    let datatype = word.parse().map_err(|e| {
-                        A::Error::custom(format_args!("{}: {e}", self.label(&got)))
-                    })?;
+                    let datatype = word
+                        .parse()
+                        .map_err(|e| A::Error::custom(format_args!("{}: {e}", self.label(&got))))?;
                     set_once(&mut got.datatype, "datatype", datatype)?;
                 }
                 "data" if got.data.is_some() || got.early_data.is_some() => {

@@ -138,7 +138,8 @@ mod tests {
 
     #[test]
     fn halves_are_widened_exactly() {
-        let cases = [(0x3c00, 1.0), (0xc000, -2.0), (0x0001, 5.960_464_5e-8), (0x7bff, 65504.0), (0, 0.0)];
+        let cases =
+            [(0x3c00, 1.0), (0xc000, -2.0), (0x0001, 5.960_464_5e-8), (0x7bff, 65504.0), (0, 0.0)];
         for (bits, value) in cases {
             assert_eq!(half_to_f32(bits), value);
         }

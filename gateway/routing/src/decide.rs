@@ -79,15 +79,23 @@ pub enum Reason {
     /// The route has one version.
     Route,
     /// A random point of the split.
-    Split { point: u32 },
+    Split {
+        point: u32,
+    },
     /// The key's point of the split.
-    Sticky { point: u32 },
+    Sticky {
+        point: u32,
+    },
     /// A random point, since the sticky key did not come.
-    NoStickyKey { point: u32 },
+    NoStickyKey {
+        point: u32,
+    },
     Pinned,
     Alias(String),
     /// The chosen version cannot answer now; another routed version does.
-    Fallback { instead_of: Version },
+    Fallback {
+        instead_of: Version,
+    },
 }
 
 impl fmt::Display for Reason {

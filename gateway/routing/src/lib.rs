@@ -10,6 +10,4 @@ mod assign;
 mod decide;
 
 pub use assign::{point_of_coin, point_of_key};
-pub use decide::{
-    Ask, Availability, Decision, Key, ModelRoute, Reason, Refusal, Variant, decide,
-};
+pub use decide::{Ask, Availability, Decision, Key, ModelRoute, Reason, Refusal, Variant, decide};

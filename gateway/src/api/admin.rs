@@ -22,10 +22,10 @@ use weighbridge_config::{ModelName, Version};
 use weighbridge_registry::Model;
 use weighbridge_routing::Availability;
 
-use crate::app::Gateway;
 use crate::control::By;
 use crate::edge::auth::Principal;
 use crate::edge::problem::{Kind, Problem};
+use crate::gateway::Gateway;
 
 /// A JSON body of at most axum's default limit (2 MiB), whatever its content type says: `curl
 /// -d` calls everything a form. Mistakes are problems like all others.
@@ -57,7 +57,10 @@ fn by(principal: &Extension<Principal>, headers: &HeaderMap) -> Result<By, Probl
             let text = value.to_str().unwrap_or_default().trim();
             let number = text.trim_start_matches("W/").trim_matches('"');
             let revision = number.parse::<u64>().map_err(|_| {
-                Problem::new(Kind::InvalidRequest, "If-Match wants a model's revision, such as \"7\"")
+                Problem::new(
+                    Kind::InvalidRequest,
+                    "If-Match wants a model's revision, such as \"7\"",
+                )
             })?;
             Some(revision)
         }
@@ -66,11 +69,15 @@ fn by(principal: &Extension<Principal>, headers: &HeaderMap) -> Result<By, Probl
 }
 
 fn model_name(text: &str) -> Result<ModelName, Problem> {
-    text.parse().map_err(|e: weighbridge_config::InvalidName| Problem::new(Kind::InvalidRequest, e.to_string()))
+    text.parse().map_err(|e: weighbridge_config::InvalidName| {
+        Problem::new(Kind::InvalidRequest, e.to_string())
+    })
 }
 
 fn version_number(text: &str) -> Result<Version, Problem> {
-    text.parse().map_err(|e: weighbridge_config::InvalidName| Problem::new(Kind::InvalidRequest, e.to_string()))
+    text.parse().map_err(|e: weighbridge_config::InvalidName| {
+        Problem::new(Kind::InvalidRequest, e.to_string())
+    })
 }
 
 /// A model as the registry has it, with what this process has loaded of it.

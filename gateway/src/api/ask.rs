@@ -19,13 +19,17 @@ pub enum PathAsk<'a> {
 }
 
 /// The model of a path.
-pub fn model<'s>(snapshot: &'s Snapshot, name: &str) -> Result<&'s std::sync::Arc<ServedModel>, Problem> {
+pub fn model<'s>(
+    snapshot: &'s Snapshot,
+    name: &str,
+) -> Result<&'s std::sync::Arc<ServedModel>, Problem> {
     snapshot.model(name).ok_or_else(|| {
         let name: String = name.chars().take(128).collect();
         let known: Vec<&str> = snapshot.models.keys().take(20).map(|n| n.as_str()).collect();
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         // The first sentence is the one that Triton's clients look for.
-        let detail = format!("Request for unknown model: '{name}' is not found (models here: {known})");
+        let detail =
+            format!("Request for unknown model: '{name}' is not found (models here: {known})");
         Problem::new(Kind::NotFound, detail)
     })
 }
@@ -36,15 +40,17 @@ pub fn version_asked<'a>(path: PathAsk<'a>, headers: &'a HeaderMap) -> Result<As
     match path {
         PathAsk::Version(text) => parse_version(text).map(Ask::Version),
         PathAsk::Alias(alias) => Ok(Ask::Alias(alias)),
-        PathAsk::Any => match (by_header("weighbridge-version")?, by_header("weighbridge-alias")?) {
-            (Some(_), Some(_)) => Err(Problem::new(
-                Kind::InvalidRequest,
-                "weighbridge-version and weighbridge-alias both came: wanted one of them",
-            )),
-            (Some(text), None) => parse_version(text).map(Ask::Version),
-            (None, Some(alias)) => Ok(Ask::Alias(alias)),
-            (None, None) => Ok(Ask::Routed),
-        },
+        PathAsk::Any => {
+            match (by_header("weighbridge-version")?, by_header("weighbridge-alias")?) {
+                (Some(_), Some(_)) => Err(Problem::new(
+                    Kind::InvalidRequest,
+                    "weighbridge-version and weighbridge-alias both came: wanted one of them",
+                )),
+                (Some(text), None) => parse_version(text).map(Ask::Version),
+                (None, Some(alias)) => Ok(Ask::Alias(alias)),
+                (None, None) => Ok(Ask::Routed),
+            }
+        }
     }
 }
 
@@ -58,7 +64,8 @@ fn text_header<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<
 
 /// A version of a path; anything that is no version number is a version nobody has.
 pub fn parse_version(text: &str) -> Result<Version, Problem> {
-    text.parse().map_err(|e: weighbridge_config::InvalidName| Problem::new(Kind::NotFound, e.to_string()))
+    text.parse()
+        .map_err(|e: weighbridge_config::InvalidName| Problem::new(Kind::NotFound, e.to_string()))
 }
 
 /// The key that the split hashes, as the model's settings want it.
@@ -89,7 +96,9 @@ pub fn deadline(
         Ok(ms) if ms > 0 => Ok(arrived + Duration::from_millis(ms).min(ceiling)),
         _ => {
             let came: String = text.chars().take(40).collect();
-            let detail = format!("x-request-timeout-ms is \"{came}\": wanted milliseconds, a whole number above 0");
+            let detail = format!(
+                "x-request-timeout-ms is \"{came}\": wanted milliseconds, a whole number above 0"
+            );
             Err(Problem::new(Kind::InvalidRequest, detail))
         }
     }
@@ -102,24 +111,30 @@ pub fn refusal(model: &ServedModel, refusal: Refusal) -> Problem {
         Refusal::UnknownVersion(version) => {
             let known: Vec<String> = model.route.versions.keys().map(ToString::to_string).collect();
             let known = known.join(", ");
-            Problem::new(Kind::NotFound, format!("{name} has no version {version} (versions here: {known})"))
+            Problem::new(
+                Kind::NotFound,
+                format!("{name} has no version {version} (versions here: {known})"),
+            )
         }
-        Refusal::UnknownAlias(alias) => {
-            Problem::new(Kind::NotFound, format!("{name} has no version behind the alias \"{alias}\""))
-        }
+        Refusal::UnknownAlias(alias) => Problem::new(
+            Kind::NotFound,
+            format!("{name} has no version behind the alias \"{alias}\""),
+        ),
         Refusal::NotPromoted { newest: Some(version) } => Problem::new(
             Kind::NotReady,
             format!("no version of {name} has been promoted: weighbridge promote {name} {version}"),
         ),
-        Refusal::NotPromoted { newest: None } => {
-            Problem::new(Kind::NotReady, format!("{name} has no version: weighbridge push {name} FILE.onnx"))
-        }
+        Refusal::NotPromoted { newest: None } => Problem::new(
+            Kind::NotReady,
+            format!("{name} has no version: weighbridge push {name} FILE.onnx"),
+        ),
         Refusal::NotLoaded(version) => {
             Problem::new(Kind::NotReady, format!("version {version} of {name} is not loaded"))
         }
-        Refusal::Failed { version, reason } => {
-            Problem::new(Kind::NotReady, format!("version {version} of {name} cannot be loaded: {reason}"))
-        }
+        Refusal::Failed { version, reason } => Problem::new(
+            Kind::NotReady,
+            format!("version {version} of {name} cannot be loaded: {reason}"),
+        ),
     }
 }
 
@@ -151,7 +166,8 @@ mod tests {
     fn deadlines_have_a_ceiling_and_a_default() {
         let now = Instant::now();
         let (own, ceiling) = (Duration::from_secs(30), Duration::from_secs(60));
-        let at = |text: &str| deadline(&headers(&[("x-request-timeout-ms", text)]), now, own, ceiling);
+        let at =
+            |text: &str| deadline(&headers(&[("x-request-timeout-ms", text)]), now, own, ceiling);
         assert_eq!(deadline(&HeaderMap::new(), now, own, ceiling), Ok(now + own));
         assert_eq!(at("250"), Ok(now + Duration::from_millis(250)));
         assert_eq!(at("99999999"), Ok(now + ceiling));

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde_json::json;
 
-use crate::app::Gateway;
+use crate::gateway::Gateway;
 
 /// `GET /`: KServe's v1 liveness.
 pub async fn alive() -> Response {

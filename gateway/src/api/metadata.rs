@@ -11,8 +11,8 @@ use weighbridge_config::{TensorSpec, Version};
 use weighbridge_routing::{Ask, Availability, Key, decide};
 
 use crate::api::ask;
-use crate::app::Gateway;
 use crate::edge::problem::{Kind, Problem};
+use crate::gateway::Gateway;
 use crate::rollout::snapshot::ServedModel;
 use crate::serving::loaded::LoadedVersion;
 
@@ -34,8 +34,10 @@ pub async fn models(State(gateway): State<Arc<Gateway>>) -> Response {
 /// `GET /v1/models`: KServe's list and OpenAI's list in one object.
 pub async fn v1_models(State(gateway): State<Arc<Gateway>>) -> Response {
     let names = names(&gateway);
-    let data: Vec<Value> =
-        names.iter().map(|n| json!({"id": n, "object": "model", "owned_by": "weighbridge"})).collect();
+    let data: Vec<Value> = names
+        .iter()
+        .map(|n| json!({"id": n, "object": "model", "owned_by": "weighbridge"}))
+        .collect();
     Json(json!({"models": names, "object": "list", "data": data})).into_response()
 }
 
@@ -54,7 +56,8 @@ pub async fn model(
     let snapshot = gateway.live.load_full();
     let model = ask::model(&snapshot, &name)?;
     let stable = model.route.split.as_ref().map(|s| s.stable());
-    let described = stable.and_then(|v| model.loaded.get(&v)).or_else(|| model.loaded.values().next_back());
+    let described =
+        stable.and_then(|v| model.loaded.get(&v)).or_else(|| model.loaded.values().next_back());
     let Some(version) = described else {
         return Err(match decide(&model.route, Ask::Routed, Key::Coin(0)) {
             Err(refusal) => ask::refusal(model, refusal),
@@ -75,7 +78,8 @@ pub async fn version(
     let decision = decide(&model.route, Ask::Version(version), Key::Coin(0));
     let decision = decision.map_err(|r| ask::refusal(model, r))?;
     let loaded = model.loaded.get(&decision.version);
-    let loaded = loaded.ok_or_else(|| Problem::internal("a loaded version is not in its snapshot"))?;
+    let loaded =
+        loaded.ok_or_else(|| Problem::internal("a loaded version is not in its snapshot"))?;
     Ok(Json(describe(model, loaded)).into_response())
 }
 

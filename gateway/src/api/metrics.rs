@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header;
 
-use crate::app::Gateway;
+use crate::gateway::Gateway;
 use crate::loading::vet::resident_bytes;
 use crate::telemetry::events;
 

@@ -16,9 +16,9 @@ use weighbridge_protocol::{v1 as v1_form, v2 as v2_form};
 use weighbridge_routing::{Decision, decide};
 
 use crate::api::ask::{self, PathAsk};
-use crate::app::Gateway;
 use crate::edge::body;
 use crate::edge::problem::{Kind, Problem};
+use crate::gateway::Gateway;
 use crate::rollout::snapshot::{ServedModel, Snapshot};
 use crate::serving::loaded::LoadedVersion;
 use crate::serving::queue::Answer;
@@ -83,7 +83,10 @@ fn verb_target(segment: &str) -> Result<&str, Problem> {
         Some((target, "predict")) => Ok(target),
         Some((_, verb)) => {
             let verb: String = verb.chars().take(40).collect();
-            Err(Problem::new(Kind::Unsupported, format!("\":{verb}\" is not offered: wanted :predict")))
+            Err(Problem::new(
+                Kind::Unsupported,
+                format!("\":{verb}\" is not offered: wanted :predict"),
+            ))
         }
         None => Err(Problem::new(Kind::MethodNotAllowed, "wanted POST to …:predict, or GET")),
     }
@@ -98,7 +101,12 @@ struct Routed {
     deadline: Instant,
 }
 
-async fn infer(gateway: &Gateway, name: &str, path: PathAsk<'_>, request: Request) -> Result<Response, Problem> {
+async fn infer(
+    gateway: &Gateway,
+    name: &str,
+    path: PathAsk<'_>,
+    request: Request,
+) -> Result<Response, Problem> {
     let arrived = Instant::now();
     let snapshot = gateway.live.load_full();
     let model = ask::model(&snapshot, name)?;
@@ -132,7 +140,12 @@ async fn infer(gateway: &Gateway, name: &str, path: PathAsk<'_>, request: Reques
     answered.await.inspect_err(|p: &Problem| events::refused(&model.name, p.kind))
 }
 
-async fn predict(gateway: &Gateway, name: &str, path: PathAsk<'_>, request: Request) -> Result<Response, Problem> {
+async fn predict(
+    gateway: &Gateway,
+    name: &str,
+    path: PathAsk<'_>,
+    request: Request,
+) -> Result<Response, Problem> {
     let arrived = Instant::now();
     let snapshot: Arc<Snapshot> = gateway.live.load_full();
     let model = ask::model(&snapshot, name)?;
@@ -166,7 +179,10 @@ fn route(
     let deadline = ask::deadline(headers, arrived, model.settings.timeout, ceiling)?;
     // What the table calls loaded is in the snapshot that holds the table.
     let version = model.loaded.get(&decision.version).map(Arc::clone).ok_or_else(|| {
-        Problem::internal(format!("version {} of {} is not in its snapshot", decision.version, model.name))
+        Problem::internal(format!(
+            "version {} of {} is not in its snapshot",
+            decision.version, model.name
+        ))
     })?;
     Ok(Routed { model: Arc::clone(model), version, decision, arrived, deadline })
 }
@@ -179,14 +195,14 @@ async fn read(gateway: &Gateway, body: Body) -> Result<Bytes, Problem> {
 /// Decodes in place, or, when the body is large, after telling the runtime to move the other
 /// connections of this thread elsewhere.
 fn relieved<T>(body_bytes: usize, decode: impl FnOnce() -> T) -> T {
-    if body_bytes <= LARGE_BODY_BYTES {
-        decode()
-    } else {
-        tokio::task::block_in_place(decode)
-    }
+    if body_bytes <= LARGE_BODY_BYTES { decode() } else { tokio::task::block_in_place(decode) }
 }
 
-async fn run(gateway: &Gateway, routed: &Routed, inputs: Vec<NamedTensor>) -> Result<Answer, Problem> {
+async fn run(
+    gateway: &Gateway,
+    routed: &Routed,
+    inputs: Vec<NamedTensor>,
+) -> Result<Answer, Problem> {
     let bound = bind(inputs, &routed.version.signature)?;
     let job = Job {
         version: Arc::clone(&routed.version),
@@ -224,7 +240,10 @@ fn explain(routed: &Routed, error: SubmitError) -> Problem {
         SubmitError::DeadlinePassed => {
             let waited = routed.deadline.saturating_duration_since(routed.arrived);
             let waited = humantime::format_duration(waited);
-            Problem::new(Kind::DeadlineExceeded, format!("Request timeout expired: {name} did not answer within {waited}"))
+            Problem::new(
+                Kind::DeadlineExceeded,
+                format!("Request timeout expired: {name} did not answer within {waited}"),
+            )
         }
         SubmitError::Model(error) => Problem {
             kind: Kind::ModelFailed,
@@ -245,11 +264,8 @@ fn respond(routed: &Routed, answer: &Answer, encoded: Vec<u8>) -> Response {
     let headers = response.headers_mut();
     headers.reserve(8);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    let timing = format!(
-        "queue;dur={}, compute;dur={}",
-        millis(answer.queued),
-        millis(answer.computed)
-    );
+    let timing =
+        format!("queue;dur={}, compute;dur={}", millis(answer.queued), millis(answer.computed));
     for (name, text) in [
         (SERVED_VERSION, routed.version.version_text.clone()),
         (VARIANT, routed.decision.variant.to_string()),

@@ -9,10 +9,10 @@ use axum::routing::{delete, get, patch, post, put};
 use http::{Method, Uri};
 
 use crate::api::{admin, health, metadata, metrics, predict};
-use crate::app::Gateway;
 use crate::edge::auth::{Need, require};
 use crate::edge::problem::{Kind, Problem};
 use crate::edge::stack::{Observed, wrap};
+use crate::gateway::Gateway;
 
 /// The data listener: predictions, health, metadata.
 pub fn data(gateway: &Arc<Gateway>) -> Router {

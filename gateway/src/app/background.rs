@@ -10,8 +10,8 @@ use weighbridge_config::Digest;
 use weighbridge_model_store::ModelStore;
 use weighbridge_registry::Registry;
 
-use crate::app::Gateway;
 use crate::edge::problem::chain;
+use crate::gateway::Gateway;
 
 /// Histograms keep each sample until the upkeep.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
@@ -42,7 +42,9 @@ pub(super) fn start(
         let (gateway, store) = (Arc::clone(&own), Arc::clone(&store));
         async move {
             let grace = gateway.settings.store.blob_grace;
-            if let Err(error) = sweep_blobs(gateway.control.registry.as_ref(), store.as_ref(), grace).await {
+            if let Err(error) =
+                sweep_blobs(gateway.control.registry.as_ref(), store.as_ref(), grace).await
+            {
                 tracing::warn!(error, "cannot clean up the model store");
             }
         }

@@ -11,10 +11,11 @@ use weighbridge_registry::{
     Actor, Registry, Role, RouteChange, SqliteRegistry, VersionInfo, VersionState,
 };
 
-use super::{Gateway, Startup};
+use super::Startup;
 use crate::control::By;
 use crate::data_dir::DataDir;
 use crate::demo;
+use crate::gateway::Gateway;
 use crate::now_ms;
 use crate::push::Wanted;
 use crate::secrets;
@@ -41,15 +42,23 @@ pub(super) async fn ensure_admin_key(
         data_dir.write_admin_key(&secret).context("cannot write the admin key")?;
     }
     let key = secrets::record_of(&secret, "first admin key", Role::Admin, None);
-    registry.create_key(key, &Actor::system(), now_ms()).await.context("cannot register the admin key")?;
+    registry
+        .create_key(key, &Actor::system(), now_ms())
+        .await
+        .context("cannot register the admin key")?;
     Ok((file, is_new.then_some(secret)))
 }
 
 /// A key made without a running server, for who has lost the last one: only possible while
 /// nobody serves the data folder.
-pub async fn offline_key(data_dir: &std::path::Path, name: &str, role: Role) -> anyhow::Result<String> {
+pub async fn offline_key(
+    data_dir: &std::path::Path,
+    name: &str,
+    role: Role,
+) -> anyhow::Result<String> {
     let data_dir = DataDir::hold(data_dir)?;
-    let registry = SqliteRegistry::open(&data_dir.registry()).await.context("cannot open the registry")?;
+    let registry =
+        SqliteRegistry::open(&data_dir.registry()).await.context("cannot open the registry")?;
     let secret = secrets::fresh_key();
     let key = secrets::record_of(&secret, name, role, None);
     let actor = Actor { id: "offline".to_owned(), name: "keys create --offline".to_owned() };
@@ -88,7 +97,8 @@ pub(super) async fn prepare(
                 continue;
             }
         };
-        let info = VersionInfo { source: Some(path.display().to_string()), ..VersionInfo::default() };
+        let info =
+            VersionInfo { source: Some(path.display().to_string()), ..VersionInfo::default() };
         failures.extend(publish(gateway, wanted(name, None, info), onnx, true).await.err());
     }
     settle(gateway).await;
@@ -100,7 +110,12 @@ fn wanted(model: ModelName, version: Option<Version>, info: VersionInfo) -> Want
 }
 
 /// Pushes a model and, if `promote`, gives it all traffic, unless an operator has set a route.
-async fn publish(gateway: &Gateway, wanted: Wanted, onnx: Bytes, promote: bool) -> Result<(), String> {
+async fn publish(
+    gateway: &Gateway,
+    wanted: Wanted,
+    onnx: Bytes,
+    promote: bool,
+) -> Result<(), String> {
     let model = wanted.model.clone();
     let failed = |text: String| format!("{model}: {text}");
     let actor = Actor::system();
@@ -115,14 +130,21 @@ async fn publish(gateway: &Gateway, wanted: Wanted, onnx: Bytes, promote: bool) 
     if needs_check {
         let operation = crate::push::operation_for(&record, &actor.id);
         gateway.pushes.finish(registered.record, operation).await;
-        let model = gateway.control.registry.model(&record.model).await.map_err(|e| failed(e.to_string()))?;
+        let model = gateway
+            .control
+            .registry
+            .model(&record.model)
+            .await
+            .map_err(|e| failed(e.to_string()))?;
         record = model.version(record.version).cloned().unwrap_or(record);
     }
     if let VersionState::Rejected { reason } = &record.state {
         return Err(failed(reason.clone()));
     }
     if promote {
-        promote_unless_set(gateway, &record.model, record.version, registered.is_new).await.map_err(failed)?;
+        promote_unless_set(gateway, &record.model, record.version, registered.is_new)
+            .await
+            .map_err(failed)?;
     }
     Ok(())
 }
@@ -183,7 +205,11 @@ pub(super) fn described(gateway: &Gateway) -> Vec<String> {
         .models
         .values()
         .map(|m| {
-            let route = m.route.split.as_ref().map_or("no version promoted".to_owned(), ToString::to_string);
+            let route = m
+                .route
+                .split
+                .as_ref()
+                .map_or("no version promoted".to_owned(), ToString::to_string);
             let versions: Vec<String> = m.route.versions.keys().map(ToString::to_string).collect();
             format!("{} (route {route}; versions {})", m.name, versions.join(", "))
         })

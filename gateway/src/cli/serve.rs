@@ -34,7 +34,8 @@ pub struct Args {
 const BAD_SETTINGS: u8 = 64;
 
 fn parse_model(text: &str) -> Result<(ModelName, PathBuf), String> {
-    let (name, file) = text.split_once('=').ok_or("wanted NAME=FILE, such as fraud=./fraud.onnx")?;
+    let (name, file) =
+        text.split_once('=').ok_or("wanted NAME=FILE, such as fraud=./fraud.onnx")?;
     let name = name.parse::<ModelName>().map_err(|e| e.to_string())?;
     if file.is_empty() {
         return Err("wanted NAME=FILE: the file is missing".to_owned());
@@ -122,7 +123,11 @@ fn suggestions(data_url: &str, data_dir: &Path, demo: bool) -> [String; 3] {
 }
 
 /// See [`app::offline_key`].
-pub fn create_key_offline(data_dir: Option<PathBuf>, name: &str, role: Role) -> anyhow::Result<String> {
+pub fn create_key_offline(
+    data_dir: Option<PathBuf>,
+    name: &str,
+    role: Role,
+) -> anyhow::Result<String> {
     let overrides = Overrides { data_dir, ..Overrides::default() };
     let settings = Settings::load(None, &overrides)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

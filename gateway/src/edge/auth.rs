@@ -14,8 +14,8 @@ use http::{HeaderMap, header};
 use weighbridge_config::Digest;
 use weighbridge_registry::{Actor, KeyRecord, Role};
 
-use crate::app::Gateway;
 use crate::edge::problem::{Kind, Problem};
+use crate::gateway::Gateway;
 use crate::now_ms;
 
 /// What a route asks for.
@@ -111,7 +111,10 @@ pub fn authorize(gateway: &Gateway, headers: &HeaderMap, need: Need) -> Result<P
         key.revoked_at.is_none() && key.expires_at.is_none_or(|at| now < at)
     };
     let Some(key) = snapshot.keys.get(&hash).filter(is_valid) else {
-        return Err(Problem::new(Kind::Unauthenticated, "this key is not valid (unknown, revoked or expired)"));
+        return Err(Problem::new(
+            Kind::Unauthenticated,
+            "this key is not valid (unknown, revoked or expired)",
+        ));
     };
     if !need.is_met_by(key.role) {
         let detail = format!("this key's role does not allow it: wanted role {}", need.role());

@@ -99,9 +99,7 @@ fn connection(
     // Small answers must not wait for an acknowledgement.
     let _ = tcp.set_nodelay(true);
     let service = router.map_request(|request: Request<Incoming>| request.map(Body::new));
-    builder
-        .serve_connection(TokioIo::new(tcp), TowerToHyperService::new(service))
-        .into_owned()
+    builder.serve_connection(TokioIo::new(tcp), TowerToHyperService::new(service)).into_owned()
 }
 
 /// Out of file descriptors and the like: tell, wait a little, go on.

@@ -45,23 +45,57 @@ impl Kind {
     fn row(self) -> (StatusCode, &'static str, &'static str, Blame) {
         use Blame::{Client, Gateway, Model};
         match self {
-            Self::InvalidRequest => (StatusCode::BAD_REQUEST, "invalid-request", "invalid request", Client),
-            Self::Unauthenticated => (StatusCode::UNAUTHORIZED, "unauthenticated", "a key is needed", Client),
+            Self::InvalidRequest => {
+                (StatusCode::BAD_REQUEST, "invalid-request", "invalid request", Client)
+            }
+            Self::Unauthenticated => {
+                (StatusCode::UNAUTHORIZED, "unauthenticated", "a key is needed", Client)
+            }
             Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "not allowed", Client),
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "not found", Client),
-            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "method not allowed", Client),
-            Self::Conflict => (StatusCode::CONFLICT, "conflict", "the present state forbids it", Client),
-            Self::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, "precondition-failed", "changed meanwhile", Client),
-            Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "body too large", Client),
-            Self::Unprocessable => (StatusCode::UNPROCESSABLE_ENTITY, "unprocessable", "cannot be used", Client),
-            Self::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, "body-timeout", "the body did not arrive", Client),
-            Self::ModelFailed => (StatusCode::INTERNAL_SERVER_ERROR, "model-failed", "the model failed", Model),
-            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "internal error", Gateway),
-            Self::Unsupported => (StatusCode::NOT_IMPLEMENTED, "unsupported", "not supported", Client),
+            Self::MethodNotAllowed => {
+                (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "method not allowed", Client)
+            }
+            Self::Conflict => {
+                (StatusCode::CONFLICT, "conflict", "the present state forbids it", Client)
+            }
+            Self::PreconditionFailed => (
+                StatusCode::PRECONDITION_FAILED,
+                "precondition-failed",
+                "changed meanwhile",
+                Client,
+            ),
+            Self::BodyTooLarge => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "body too large", Client)
+            }
+            Self::Unprocessable => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "unprocessable", "cannot be used", Client)
+            }
+            Self::BodyTimeout => {
+                (StatusCode::REQUEST_TIMEOUT, "body-timeout", "the body did not arrive", Client)
+            }
+            Self::ModelFailed => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "model-failed", "the model failed", Model)
+            }
+            Self::Internal => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "internal", "internal error", Gateway)
+            }
+            Self::Unsupported => {
+                (StatusCode::NOT_IMPLEMENTED, "unsupported", "not supported", Client)
+            }
             Self::NotReady => (StatusCode::SERVICE_UNAVAILABLE, "not-ready", "not ready", Gateway),
-            Self::QueueFull => (StatusCode::SERVICE_UNAVAILABLE, "queue-full", "too much is waiting", Gateway),
-            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "unavailable", Gateway),
-            Self::DeadlineExceeded => (StatusCode::GATEWAY_TIMEOUT, "deadline-exceeded", "the deadline has passed", Gateway),
+            Self::QueueFull => {
+                (StatusCode::SERVICE_UNAVAILABLE, "queue-full", "too much is waiting", Gateway)
+            }
+            Self::Unavailable => {
+                (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "unavailable", Gateway)
+            }
+            Self::DeadlineExceeded => (
+                StatusCode::GATEWAY_TIMEOUT,
+                "deadline-exceeded",
+                "the deadline has passed",
+                Gateway,
+            ),
         }
     }
 
@@ -209,7 +243,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_problem_is_read_by_every_kind_of_client() {
-        let mut response = Problem::new(Kind::QueueFull, "the queue of fraud is full").into_response();
+        let mut response =
+            Problem::new(Kind::QueueFull, "the queue of fraud is full").into_response();
         finish(&mut response, "r-1");
         assert_eq!(response.status(), 503);
         assert_eq!(response.headers()[header::RETRY_AFTER], "1");

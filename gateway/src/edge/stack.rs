@@ -59,7 +59,11 @@ fn panicked(what: Box<dyn std::any::Any + Send>) -> Response {
     Problem::internal(format!("a handler panicked: {cause}")).into_response()
 }
 
-async fn observe(State(observed): State<Arc<Observed>>, mut request: Request, next: Next) -> Response {
+async fn observe(
+    State(observed): State<Arc<Observed>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let started = Instant::now();
     let id = RequestId::of(request.headers());
     let logged = (observed.access != AccessLog::Off)

@@ -70,8 +70,7 @@ impl Loader {
 
     /// The verified bytes of the ONNX file.
     pub async fn read(&self, manifest: &Manifest) -> Result<Bytes, String> {
-        let digest: Digest =
-            manifest.model().ok_or("the artifact has no ONNX file")?.sha256;
+        let digest: Digest = manifest.model().ok_or("the artifact has no ONNX file")?.sha256;
         self.store.read(digest).await.map_err(|e| chain(&e))
     }
 }

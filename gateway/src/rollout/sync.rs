@@ -15,7 +15,9 @@ use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use weighbridge_config::{Digest, ModelName, Split, Version, settings};
-use weighbridge_registry::{Model, Registry, Snapshot as RegistrySnapshot, VersionRecord, VersionState};
+use weighbridge_registry::{
+    Model, Registry, Snapshot as RegistrySnapshot, VersionRecord, VersionState,
+};
 use weighbridge_routing::{Availability, ModelRoute};
 
 use crate::loading::loader::Loader;
@@ -37,7 +39,10 @@ enum Slot {
     /// The sender is dropped when the load has ended.
     Loading(watch::Receiver<()>),
     Loaded(Arc<LoadedVersion>),
-    Failed { reason: String, at: Instant },
+    Failed {
+        reason: String,
+        at: Instant,
+    },
 }
 
 #[derive(Debug, Default)]
@@ -126,7 +131,11 @@ impl Sync {
         Ok(())
     }
 
-    async fn wait_loaded(self: &Arc<Self>, model: &ModelName, record: &VersionRecord) -> Result<(), String> {
+    async fn wait_loaded(
+        self: &Arc<Self>,
+        model: &ModelName,
+        record: &VersionRecord,
+    ) -> Result<(), String> {
         let version = record.version;
         let mut has_tried = false;
         loop {
@@ -136,7 +145,9 @@ impl Sync {
                 match slot.filter(|(digest, _)| *digest == record.digest) {
                     Some((_, Slot::Loaded(_))) => return Ok(()),
                     Some((_, Slot::Failed { reason, .. })) if has_tried => {
-                        return Err(format!("version {version} of {model} cannot be loaded: {reason}"));
+                        return Err(format!(
+                            "version {version} of {model} cannot be loaded: {reason}"
+                        ));
                     }
                     Some((_, Slot::Loading(ended))) => ended.clone(),
                     _ => self.start_load(&mut state, model, record),
@@ -164,7 +175,8 @@ impl Sync {
         for (model, record) in &wanted {
             let slot = state.slots.get(&(model.clone(), record.version));
             let is_current = slot.is_some_and(|(digest, slot)| {
-                let is_due = matches!(slot, Slot::Failed { at, .. } if at.elapsed() >= RETRY_FAILED);
+                let is_due =
+                    matches!(slot, Slot::Failed { at, .. } if at.elapsed() >= RETRY_FAILED);
                 *digest == record.digest && !is_due
             });
             if !is_current {
@@ -207,7 +219,8 @@ impl Sync {
     fn publish(&self, state: &mut State) {
         let Some(seen) = &state.seen else { return };
         let old = self.live.load_full();
-        let mut snapshot = Snapshot { revision: seen.revision, is_settled: true, ..Snapshot::default() };
+        let mut snapshot =
+            Snapshot { revision: seen.revision, is_settled: true, ..Snapshot::default() };
         for model in &seen.models {
             let queue = state.queues.entry(model.name.clone());
             let queue = queue.or_insert_with(|| Arc::new(Queue::new(model.name.clone())));
@@ -296,7 +309,8 @@ fn is_settled(model: &Model, slots: &HashMap<Key, (Digest, Slot)>) -> bool {
 fn wanted_versions(model: &Model, most: usize) -> Vec<Version> {
     let is_ready = |v: &Version| model.version(*v).is_some_and(|r| r.state == VersionState::Ready);
     let routes = model.route.iter().chain(&model.previous_route);
-    let named = routes.flat_map(|r| r.split.weights().into_keys()).chain(model.aliases.values().copied());
+    let named =
+        routes.flat_map(|r| r.split.weights().into_keys()).chain(model.aliases.values().copied());
     let mut wanted: Vec<Version> = Vec::new();
     for version in named.filter(is_ready) {
         if !wanted.contains(&version) {

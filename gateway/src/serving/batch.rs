@@ -163,8 +163,13 @@ mod tests {
 
     fn queue(start: Instant, rows: &[(usize, u8)]) -> VecDeque<Entry> {
         let deadline = start + Duration::from_secs(10);
-        let entry = |(id, (rows, kind)): (usize, &(usize, u8))| {
-            Entry { id, rows: *rows, kind: *kind, most: 8, deadline, left: false }
+        let entry = |(id, (rows, kind)): (usize, &(usize, u8))| Entry {
+            id,
+            rows: *rows,
+            kind: *kind,
+            most: 8,
+            deadline,
+            left: false,
         };
         rows.iter().enumerate().map(entry).collect()
     }

@@ -65,7 +65,8 @@ pub fn version(runner: impl Runner + 'static, is_slow: bool) -> Arc<LoadedVersio
         shape: vec![-1, 1],
         labels: vec![],
     };
-    let signature = Signature { inputs: vec![spec("x")], outputs: vec![spec("y")], batchable: true };
+    let signature =
+        Signature { inputs: vec![spec("x")], outputs: vec![spec("y")], batchable: true };
     let per_row_us = if is_slow { 1e6 } else { 1.0 };
     let cost = Cost { base_us: 1.0, per_row_us, best_batch_rows: 64 };
     let number = Version::try_from(1).unwrap();

@@ -19,9 +19,8 @@ pub fn run(entries: Vec<Entry>, rows: usize, close: CloseReason) {
     version.metrics.batch(rows, computed, close);
     for (entry, answer) in entries.into_iter().zip(answers) {
         let queued = started.saturating_duration_since(entry.arrived);
-        let reply = answer
-            .map(|outputs| Answer { outputs, queued, computed })
-            .map_err(EntryFailure::Model);
+        let reply =
+            answer.map(|outputs| Answer { outputs, queued, computed }).map_err(EntryFailure::Model);
         // A caller that has left meanwhile needs no answer.
         let _ = entry.reply.send(reply);
     }
@@ -52,10 +51,7 @@ fn answer_all(version: &LoadedVersion, entries: &[Entry]) -> Vec<Result<Vec<Tens
 }
 
 /// The engine catches panics of the model; this catches those of the engine.
-fn run_caught(
-    version: &LoadedVersion,
-    parts: &[&[Tensor]],
-) -> Result<Vec<Vec<Tensor>>, RunError> {
+fn run_caught(version: &LoadedVersion, parts: &[&[Tensor]]) -> Result<Vec<Vec<Tensor>>, RunError> {
     let run = catch_unwind(AssertUnwindSafe(|| version.run(parts)));
     let answers = run.unwrap_or_else(|_| Err(RunError("the model panicked".to_owned())))?;
     if answers.len() != parts.len() {

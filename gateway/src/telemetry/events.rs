@@ -140,7 +140,8 @@ impl HttpMetrics {
             return self.ok.increment(1);
         }
         let status = status.as_u16().to_string();
-        counter!(names::HTTP_REQUESTS, "listener" => self.listener, "status" => status).increment(1);
+        counter!(names::HTTP_REQUESTS, "listener" => self.listener, "status" => status)
+            .increment(1);
     }
 }
 
@@ -169,7 +170,10 @@ pub fn published(revision: u64, loaded_versions: usize) {
 /// The registry could not be read: the snapshot in force stays.
 pub fn registry_unreadable(error: &weighbridge_registry::Error) {
     counter!(names::REGISTRY_ERRORS).increment(1);
-    tracing::warn!(error = crate::edge::problem::chain(error), "cannot read the registry; serving goes on");
+    tracing::warn!(
+        error = crate::edge::problem::chain(error),
+        "cannot read the registry; serving goes on"
+    );
 }
 
 /// What the process uses now.

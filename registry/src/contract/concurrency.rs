@@ -62,6 +62,7 @@ pub async fn snapshots_are_consistent_while_someone_writes(registry: Shared) {
     let finished = Arc::new(AtomicBool::new(false));
     let writer = {
         let (registry, finished) = (Arc::clone(&registry), Arc::clone(&finished));
+        #[expect(clippy::disallowed_methods, reason = "a test waits for the handle itself")]
         tokio::spawn(async move {
             for round in 0..ROUNDS {
                 push_check_and_promote(&registry, round * 3).await;

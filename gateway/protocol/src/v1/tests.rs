@@ -12,7 +12,8 @@ fn one_input() -> Signature {
 }
 
 fn two_inputs() -> Signature {
-    let inputs = vec![spec("age", Datatype::Fp32, &[-1, 1]), spec("city", Datatype::Bytes, &[-1, 1])];
+    let inputs =
+        vec![spec("age", Datatype::Fp32, &[-1, 1]), spec("city", Datatype::Bytes, &[-1, 1])];
     Signature { inputs, outputs: vec![], batchable: true }
 }
 
@@ -26,7 +27,10 @@ fn rows_and_columns_give_the_same_tensors() {
     let wanted = Tensor::new(vec![2, 2], TensorData::Fp32(vec![1.0, 2.0, 3.0, 4.0])).unwrap();
     for (body, form) in [
         (r#"{"instances":[[1,2],[3,4]]}"#, Form::Row),
-        (r#"{"signature_name":"serving_default","instances":[{"image":[1,2]}, {"image":[3,4]}]}"#, Form::Row),
+        (
+            r#"{"signature_name":"serving_default","instances":[{"image":[1,2]}, {"image":[3,4]}]}"#,
+            Form::Row,
+        ),
         (r#"{"inputs":[[1,2],[3,4]]}"#, Form::Column),
         (r#"{"inputs": {"image":[[1,2],[3,4]]}}"#, Form::Column),
     ] {
@@ -37,7 +41,9 @@ fn rows_and_columns_give_the_same_tensors() {
 #[test]
 fn a_table_of_plain_values_becomes_columns() {
     let ages = Tensor::new(vec![2, 1], TensorData::Fp32(vec![30.0, 41.0])).unwrap();
-    let cities = Tensor::new(vec![2, 1], TensorData::Bytes(vec![b"Bonn".to_vec(), b"Oslo".to_vec()])).unwrap();
+    let cities =
+        Tensor::new(vec![2, 1], TensorData::Bytes(vec![b"Bonn".to_vec(), b"Oslo".to_vec()]))
+            .unwrap();
     for body in [
         r#"{"instances":[{"age":30,"city":"Bonn"},{"city":"Oslo","age":41}]}"#,
         r#"{"inputs":{"age":[[30],[41]],"city":["Bonn","Oslo"]}}"#,
@@ -60,7 +66,11 @@ fn each_mistake_is_named() {
         (r#"{"instances":[{"image":[1,2],"image":[1,2]}]}"#, one_input(), "came twice"),
         (r#"{"instances":[1]}"#, two_inputs(), "each wants its name"),
         (r#"{"instances":[{"age":1}]}"#, two_inputs(), "input \"city\" is missing"),
-        (r#"{"instances":[{"age":1,"city":"a"},{"age":1}]}"#, two_inputs(), "input \"city\" is missing"),
+        (
+            r#"{"instances":[{"age":1,"city":"a"},{"age":1}]}"#,
+            two_inputs(),
+            "input \"city\" is missing",
+        ),
         (r#"{"instances":[[1,2]"#, one_input(), "not valid JSON"),
     ];
     for (body, signature, text) in table {
@@ -74,8 +84,13 @@ fn answers_take_the_form_of_the_question() {
     let label = Tensor::new(vec![2], TensorData::Int64(vec![7, 1])).unwrap();
     let p = Tensor::new(vec![2, 2], TensorData::Fp32(vec![0.25, 0.75, 1.0, 0.0])).unwrap();
     let both: &[(&str, &Tensor)] = &[("label", &label), ("p", &p)];
-    let text = |form, dialect, outputs| String::from_utf8(encode(form, dialect, outputs).unwrap()).unwrap();
-    assert_eq!(text(Form::Row, V1Dialect::Tfs, &both[1..]), r#"{"predictions":[[0.25,0.75],[1.0,0.0]]}"#);
+    let text = |form, dialect, outputs| {
+        String::from_utf8(encode(form, dialect, outputs).unwrap()).unwrap()
+    };
+    assert_eq!(
+        text(Form::Row, V1Dialect::Tfs, &both[1..]),
+        r#"{"predictions":[[0.25,0.75],[1.0,0.0]]}"#
+    );
     assert_eq!(
         text(Form::Row, V1Dialect::Kserve, both),
         r#"{"predictions":[{"label":7,"p":[0.25,0.75]},{"label":1,"p":[1.0,0.0]}]}"#

@@ -10,7 +10,8 @@ const X: &str = r#"{"name":"x","shape":[1,2],"datatype":"FP32","data":[1,2]}"#;
 
 #[test]
 fn a_request_is_read_whatever_the_order_of_its_members() {
-    let usual = decode(format!(r#"{{"id":"7","inputs":[{X}],"outputs":[{{"name":"y"}}]}}"#).as_bytes());
+    let usual =
+        decode(format!(r#"{{"id":"7","inputs":[{X}],"outputs":[{{"name":"y"}}]}}"#).as_bytes());
     let turned = decode(
         br#"{"outputs":[{"name":"y","parameters":{"binary_data":false}}], "parameters":{"a":1},
             "inputs":[{"data":[[1,2]],"parameters":{"k":true},"datatype":"FP32","name":"x","shape":[1,2]}],
@@ -28,7 +29,8 @@ fn a_request_is_read_whatever_the_order_of_its_members() {
 fn an_empty_list_of_outputs_means_all() {
     let request = decode(format!(r#"{{"inputs":[{X}],"outputs":[]}}"#).as_bytes()).unwrap();
     assert_eq!(request.outputs, None);
-    let request = decode(format!(r#"{{"id":3,"inputs":[{X}],"outputs":null}}"#).as_bytes()).unwrap();
+    let request =
+        decode(format!(r#"{{"id":3,"inputs":[{X}],"outputs":null}}"#).as_bytes()).unwrap();
     assert_eq!((request.outputs, request.id.as_deref()), (None, Some("3")));
 }
 
@@ -51,18 +53,46 @@ fn each_mistake_is_named() {
         (input(r#""name":"x","shape":[1],"data":[1]"#), "input \"x\": \"datatype\" is missing"),
         (input(r#""name":"x","datatype":"FP32","data":[1]"#), "input \"x\": \"shape\" is missing"),
         (input(r#""shape":[1],"datatype":"FP32","data":[1]"#), "inputs[0]: \"name\" is missing"),
-        (input(r#""name":"x","shape":[1],"datatype":"FLOAT","data":[1]"#), "\"FLOAT\" is not a datatype"),
+        (
+            input(r#""name":"x","shape":[1],"datatype":"FLOAT","data":[1]"#),
+            "\"FLOAT\" is not a datatype",
+        ),
         (input(r#""name":"x","shape":[-1],"datatype":"FP32","data":[1]"#), "-1 came"),
         (input(r#""name":"x","shape":[1.5],"datatype":"FP32","data":[1]"#), "1.5 came"),
-        (input(r#""name":"x","shape":[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1],"datatype":"FP32","data":[1]"#), "17 axes"),
+        (
+            input(
+                r#""name":"x","shape":[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1],"datatype":"FP32","data":[1]"#,
+            ),
+            "17 axes",
+        ),
         (input(r#""name":"x","shape":"[1]","datatype":"FP32","data":[1]"#), "shape wants a list"),
-        (input(r#""name":"x","shape":[2],"datatype":"FP32","data":[1]"#), "wants 2 elements, 1 came"),
-        (input(r#""name":"x","shape":[18446744073709551615,2],"datatype":"FP32","data":[1]"#), "more elements than can be counted"),
+        (
+            input(r#""name":"x","shape":[2],"datatype":"FP32","data":[1]"#),
+            "wants 2 elements, 1 came",
+        ),
+        (
+            input(r#""name":"x","shape":[18446744073709551615,2],"datatype":"FP32","data":[1]"#),
+            "more elements than can be counted",
+        ),
         (input(r#""name":"x","shape":[1],"datatype":"INT64","data":[null]"#), "element 0 is null"),
-        (input(r#""data":["a"],"name":"x","shape":[1],"datatype":"INT64""#), "input \"x\": element 0 is \"a\""),
-        (input(r#""name":"x","shape":[1],"datatype":"FP16","data":[1]"#), "FP16 cannot be sent as JSON"),
-        (input(r#""name":"x","shape":[1],"datatype":"FP32","data":[1],"data":[2]"#), "\"data\" came twice"),
-        (input(r#""name":"x","shape":[1],"datatype":"FP32","parameters":{"binary_data_size":4}"#), "binary_data_size"),
+        (
+            input(r#""data":["a"],"name":"x","shape":[1],"datatype":"INT64""#),
+            "input \"x\": element 0 is \"a\"",
+        ),
+        (
+            input(r#""name":"x","shape":[1],"datatype":"FP16","data":[1]"#),
+            "FP16 cannot be sent as JSON",
+        ),
+        (
+            input(r#""name":"x","shape":[1],"datatype":"FP32","data":[1],"data":[2]"#),
+            "\"data\" came twice",
+        ),
+        (
+            input(
+                r#""name":"x","shape":[1],"datatype":"FP32","parameters":{"binary_data_size":4}"#,
+            ),
+            "binary_data_size",
+        ),
     ];
     for (body, text) in table {
         let error = error(&body);
@@ -72,7 +102,8 @@ fn each_mistake_is_named() {
 
 #[test]
 fn a_shape_that_lies_reserves_no_more_than_the_body_could_hold() {
-    let body = r#"{"inputs":[{"name":"x","shape":[4611686018427387904],"datatype":"FP32","data":[1]}]}"#;
+    let body =
+        r#"{"inputs":[{"name":"x","shape":[4611686018427387904],"datatype":"FP32","data":[1]}]}"#;
     assert!(error(body).contains("wants 4611686018427387904 elements, 1 came"));
 }
 
@@ -99,7 +130,8 @@ fn an_answer_is_json_with_flat_data() {
 
 #[test]
 fn truncated_and_altered_bodies_never_panic() {
-    let body = format!(r#"{{"id":"7","inputs":[{X},{X}],"outputs":[{{"name":"y"}}]}}"#).into_bytes();
+    let body =
+        format!(r#"{{"id":"7","inputs":[{X},{X}],"outputs":[{{"name":"y"}}]}}"#).into_bytes();
     for cut in 0..body.len() {
         assert!(decode(&body[..cut]).is_err());
         for byte in [0u8, b'"', b'[', b'{', b'9', 0xff] {

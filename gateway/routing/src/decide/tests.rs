@@ -24,7 +24,10 @@ fn the_route_decides_and_says_why() {
     let both = route(Some(split(&["1=95", "2=5"])), &[1, 2]);
     let canary = decide(&both, Ask::Routed, Key::Coin(0)).unwrap();
     assert_eq!(canary.version, v(2));
-    assert_eq!((canary.variant, canary.reason.to_string().as_str()), (Variant::Canary, "split; point=0"));
+    assert_eq!(
+        (canary.variant, canary.reason.to_string().as_str()),
+        (Variant::Canary, "split; point=0")
+    );
     let stable = decide(&both, Ask::Routed, Key::Missing(u64::MAX)).unwrap();
     assert_eq!((stable.version, stable.variant), (v(1), Variant::Stable));
     assert_eq!(stable.reason, Reason::NoStickyKey { point: 9999 });
@@ -60,7 +63,10 @@ fn a_routed_version_that_cannot_answer_leaves_its_callers_to_the_heaviest_that_c
     let decision = decide(&table, Ask::Routed, Key::Coin(0)).unwrap();
     assert_eq!((decision.version, decision.reason), (v(2), Reason::Fallback { instead_of: v(3) }));
     // Who asks for the version itself is told.
-    assert!(matches!(decide(&table, Ask::Version(v(3)), Key::Coin(0)), Err(Refusal::Failed { .. })));
+    assert!(matches!(
+        decide(&table, Ask::Version(v(3)), Key::Coin(0)),
+        Err(Refusal::Failed { .. })
+    ));
     for number in [1, 2] {
         table.versions.insert(v(number), Availability::NotLoaded);
     }

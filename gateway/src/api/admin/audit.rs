@@ -9,8 +9,8 @@ use serde_json::json;
 use weighbridge_registry::EventQuery;
 
 use super::{json_response, model_name};
-use crate::app::Gateway;
 use crate::edge::problem::Problem;
+use crate::gateway::Gateway;
 
 /// `?model=&before=&limit=`
 #[derive(Debug, Deserialize)]

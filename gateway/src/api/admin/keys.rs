@@ -11,9 +11,9 @@ use serde_json::json;
 use weighbridge_registry::Role;
 
 use super::{Body, by, json_response};
-use crate::app::Gateway;
 use crate::edge::auth::Principal;
 use crate::edge::problem::{Kind, Problem};
+use crate::gateway::Gateway;
 use crate::{now_ms, secrets};
 
 /// `GET /keys`

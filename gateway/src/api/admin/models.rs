@@ -13,14 +13,15 @@ use weighbridge_config::{AliasName, Version};
 use weighbridge_registry::IfRouted;
 
 use super::{Body, by, json_response, model_json, model_name, model_response};
-use crate::app::Gateway;
 use crate::edge::auth::Principal;
 use crate::edge::problem::{Kind, Problem};
+use crate::gateway::Gateway;
 
 /// `GET /models`
 pub async fn list(State(gateway): State<Arc<Gateway>>) -> Result<Response, Problem> {
     let models = gateway.control.registry.snapshot().await?.models;
-    let models: Result<Vec<Value>, Problem> = models.iter().map(|m| model_json(&gateway, m)).collect();
+    let models: Result<Vec<Value>, Problem> =
+        models.iter().map(|m| model_json(&gateway, m)).collect();
     json_response(&json!({"models": models?}))
 }
 
@@ -101,5 +102,7 @@ pub async fn remove_alias(
 }
 
 fn alias_name(text: &str) -> Result<AliasName, Problem> {
-    text.parse().map_err(|e: weighbridge_config::InvalidName| Problem::new(Kind::InvalidRequest, e.to_string()))
+    text.parse().map_err(|e: weighbridge_config::InvalidName| {
+        Problem::new(Kind::InvalidRequest, e.to_string())
+    })
 }

@@ -7,8 +7,8 @@ use axum::response::Response;
 use serde_json::json;
 
 use super::json_response;
-use crate::app::Gateway;
 use crate::edge::problem::Problem;
+use crate::gateway::Gateway;
 
 /// Operations that are listed.
 const LISTED: u32 = 100;

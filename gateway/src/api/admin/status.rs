@@ -7,8 +7,8 @@ use axum::response::Response;
 use serde_json::json;
 
 use super::json_response;
-use crate::app::Gateway;
 use crate::edge::problem::Problem;
+use crate::gateway::Gateway;
 use crate::loading::vet::resident_bytes;
 use crate::now_ms;
 

@@ -13,9 +13,9 @@ use weighbridge_config::Version;
 use weighbridge_registry::RouteChange;
 
 use super::{Body, by, json_response, model_name, model_response};
-use crate::app::Gateway;
 use crate::edge::auth::Principal;
 use crate::edge::problem::Problem;
+use crate::gateway::Gateway;
 
 /// Routes of the history that are shown.
 const HISTORY: u32 = 50;
@@ -52,7 +52,8 @@ pub async fn set(
     Body(RouteBody { weights }): Body<RouteBody>,
 ) -> Result<Response, Problem> {
     let by = by(&principal, &headers)?;
-    let model = gateway.control.set_route(&model_name(&model)?, RouteChange::set(weights), &by).await?;
+    let model =
+        gateway.control.set_route(&model_name(&model)?, RouteChange::set(weights), &by).await?;
     model_response(&gateway, &model)
 }
 

@@ -15,9 +15,9 @@ use weighbridge_config::{Digest, ModelName, Version};
 use weighbridge_registry::{Actor, Registered, VersionInfo};
 
 use super::{by, json_response, model_name, serving_json, version_number};
-use crate::app::Gateway;
 use crate::edge::auth::Principal;
 use crate::edge::problem::{Kind, Problem};
+use crate::gateway::Gateway;
 use crate::push::Wanted;
 
 /// `GET /models/{model}/versions`
@@ -100,7 +100,8 @@ async fn receive(
             Some("model") => return store(gateway, model, info, part, actor).await,
             other => {
                 let other: String = other.unwrap_or("").chars().take(60).collect();
-                let detail = format!("unknown part \"{other}\": wanted \"info\" and then \"model\"");
+                let detail =
+                    format!("unknown part \"{other}\": wanted \"info\" and then \"model\"");
                 return Err(Problem::new(Kind::InvalidRequest, detail));
             }
         }

@@ -1,4 +1,5 @@
 //! The client against a small server in this process.
+#![expect(clippy::disallowed_methods, reason = "servers of a test end with its runtime")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

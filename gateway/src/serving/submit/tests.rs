@@ -11,7 +11,8 @@ async fn rows_come_back_to_their_callers() {
     let echo = Arc::new(Echo::default());
     let model = version(Arc::clone(&echo), false);
     let asked: Vec<f32> = (0..200).map(|n| n as f32 + 1000.0).collect();
-    let answers = asked.iter().map(|value| submit(&compute, &queue, batching(16), job(&model, &[*value])));
+    let answers =
+        asked.iter().map(|value| submit(&compute, &queue, batching(16), job(&model, &[*value])));
     for (value, answer) in asked.iter().zip(join_all(answers).await) {
         assert_eq!(values(&answer.unwrap().outputs), [*value]);
     }
@@ -25,7 +26,8 @@ async fn only_the_request_that_the_model_cannot_answer_fails() {
     let (compute, queue) = room(1);
     let model = version(Arc::new(Echo::default()), false);
     let asked = [1.0, 2.0, 13.0, 4.0, 666.0, 6.0, 7.0];
-    let answers = asked.iter().map(|value| submit(&compute, &queue, batching(16), job(&model, &[*value])));
+    let answers =
+        asked.iter().map(|value| submit(&compute, &queue, batching(16), job(&model, &[*value])));
     for (value, answer) in asked.iter().zip(join_all(answers).await) {
         match answer {
             Ok(answer) => assert_eq!(values(&answer.outputs), [*value]),
@@ -76,7 +78,11 @@ impl Held {
         held
     }
 
-    fn submit(&self, batching: Batching, rows: &[f32]) -> tokio::task::JoinHandle<Result<Answer, SubmitError>> {
+    fn submit(
+        &self,
+        batching: Batching,
+        rows: &[f32],
+    ) -> tokio::task::JoinHandle<Result<Answer, SubmitError>> {
         submit_owned(&self.compute, &self.queue, batching, job(&self.model, rows))
     }
 
