@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod ask;
+pub mod extract;
 pub mod health;
 pub mod metadata;
 pub mod metrics;

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 use weighbridge_config::client::{KEY_FILE, URL_FILE};
 
+const REGISTRY_FILE: &str = "registry.sqlite";
+
 /// A data folder that this process holds until it is dropped.
 #[derive(Debug)]
 pub struct DataDir {
@@ -54,6 +56,11 @@ impl DataDir {
             }
             Err(TryLockError::Error(error)) => return Err(unusable(error)),
         }
+        // The registry holds hashes of keys: its file is made before SQLite makes it readable to
+        // others. SQLite gives its log files the same mode.
+        let private =
+            OpenOptions::new().create(true).append(true).mode(0o600).open(path.join(REGISTRY_FILE));
+        private.map_err(unusable)?;
         lock.set_len(0).map_err(unusable)?;
         writeln!(lock, "{}", std::process::id()).map_err(unusable)?;
         Ok(Self { path: path.to_owned(), _lock: lock })
@@ -66,7 +73,7 @@ impl DataDir {
 
     /// Where the registry lives.
     pub fn registry(&self) -> PathBuf {
-        self.path.join("registry.sqlite")
+        self.path.join(REGISTRY_FILE)
     }
 
     /// Where the model store lives.

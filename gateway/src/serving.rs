@@ -4,11 +4,13 @@
 //! * [`batch`]: which waiting entries share a run. Pure.
 //! * [`queue`]: the bounded queue of one model.
 //! * [`compute`]: the compute slots that all models share, and who gets one next.
+//! * [`company`]: whether a model's requests come one at a time.
 //! * [`worker`]: runs a batch, finds the bad request in it, hands rows back.
 //! * [`loaded`]: a version that can answer.
 //! * [`submit`]: a request goes in, an answer comes out.
 
 pub mod batch;
+pub mod company;
 pub mod compute;
 pub mod loaded;
 pub mod queue;

@@ -95,7 +95,8 @@ impl Output {
         let came = numbers(came);
         assert_eq!(came.len(), wanted.len(), "{about}: {}", self.name);
         for (came, wanted) in came.iter().zip(wanted) {
-            let bound = if self.datatype == "FP32" { TOLERANCE * wanted.abs().max(1.0) } else { 0.0 };
+            let bound =
+                if self.datatype == "FP32" { TOLERANCE * wanted.abs().max(1.0) } else { 0.0 };
             let is_close = (came - wanted).abs() <= bound;
             assert!(is_close, "{about}: {} is {came}, not {wanted}", self.name);
         }

@@ -36,7 +36,8 @@ impl Connection {
     /// Sends a request.
     pub async fn send(&mut self, method: &str, path: &str, body: &[u8]) -> io::Result<()> {
         let length = body.len();
-        let head = format!("{method} {path} HTTP/1.1\r\nhost: test\r\ncontent-length: {length}\r\n\r\n");
+        let head =
+            format!("{method} {path} HTTP/1.1\r\nhost: test\r\ncontent-length: {length}\r\n\r\n");
         let request = [head.as_bytes(), body].concat();
         self.stream.write_all(&request).await
     }

@@ -23,6 +23,7 @@ pub struct Invocation {
 ///
 /// # Panics
 /// When it has not been built.
+#[expect(clippy::disallowed_methods, reason = "where the binary is, is no setting of it")]
 pub fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("WEIGHBRIDGE_BIN") {
         return PathBuf::from(path);
@@ -38,16 +39,10 @@ pub fn binary() -> PathBuf {
     binary
 }
 
-/// A command of the binary that sees no setting of this machine.
+/// A command of the binary that sees nothing of the environment of this machine.
 pub fn command(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     let mut command = Command::new(binary());
-    command.args(args).stdin(Stdio::null()).kill_on_drop(true);
-    for (name, _) in std::env::vars_os() {
-        let name_text = name.to_string_lossy();
-        if name_text.starts_with("WEIGHBRIDGE_") || name_text.starts_with("RUST_") {
-            command.env_remove(name);
-        }
-    }
+    command.args(args).env_clear().stdin(Stdio::null()).kill_on_drop(true);
     command
 }
 

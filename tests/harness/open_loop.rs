@@ -23,6 +23,7 @@ impl<T: Send + 'static> OpenLoop<T> {
     {
         let (stop, stopped) = watch::channel(false);
         let request = Arc::new(request);
+        #[expect(clippy::disallowed_methods, reason = "`end` waits for it")]
         let sending = tokio::spawn(async move {
             let mut ticks = tokio::time::interval(Duration::from_secs(1) / per_second);
             // A tick that the machine missed is made up for: the rate is the rate.

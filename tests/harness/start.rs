@@ -23,8 +23,11 @@ pub struct Start {
 impl Default for Start {
     fn default() -> Self {
         let home = tempfile::tempdir().expect("a folder");
-        let defaults =
-            [("server.listen", "127.0.0.1:0"), ("admin.listen", "127.0.0.1:0"), ("logging.format", "json")];
+        let defaults = [
+            ("server.listen", "127.0.0.1:0"),
+            ("admin.listen", "127.0.0.1:0"),
+            ("logging.format", "json"),
+        ];
         let own = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
         Self { home, settings: defaults.map(own).into(), args: Vec::new() }
     }

@@ -11,7 +11,8 @@ use weighbridge_config::Digest;
 /// # Panics
 /// When a blob is missing or is not what its name says.
 pub fn assert_holds(data_dir: &Path, models: &[Value]) {
-    let versions = models.iter().flat_map(|model| model["versions"].as_array().into_iter().flatten());
+    let versions =
+        models.iter().flat_map(|model| model["versions"].as_array().into_iter().flatten());
     for version in versions {
         let files = version["manifest"]["files"].as_array().expect("a manifest names files");
         for file in files {

@@ -45,12 +45,25 @@ fn tensor(name: &str, datatype: &str, shape: Value, data: Value) -> Value {
 async fn each_mistake_in_a_v2_body_is_named_with_what_came_and_what_was_wanted() {
     let gateway = gateway().await;
     let row = json!([1.0, 2.0, 3.0, 4.0]);
-    let pair = |name: &str| json!({"name": name, "datatype": "FP32", "shape": [1, 2], "data": [1, 2]});
+    let pair =
+        |name: &str| json!({"name": name, "datatype": "FP32", "shape": [1, 2], "data": [1, 2]});
     let table: Vec<(&str, Value, &[&str])> = vec![
-        ("double", tensor("x", "INT64", json!([1, 4]), json!([1, 2, 3, 4])), &["\"x\"", "INT64", "FP32"]),
+        (
+            "double",
+            tensor("x", "INT64", json!([1, 4]), json!([1, 2, 3, 4])),
+            &["\"x\"", "INT64", "FP32"],
+        ),
         ("double", tensor("x", "FP31", json!([1, 4]), row.clone()), &["inputs[0]", "FP31", "FP32"]),
-        ("double", tensor("x", "FP32", json!([1, 5]), json!([1, 2, 3, 4, 5])), &["\"x\"", "[1, 5]", "[-1, 4]"]),
-        ("double", tensor("x", "FP32", json!([4]), row.clone()), &["\"x\"", "[4]", "[-1, 4]", "[1, 4]"]),
+        (
+            "double",
+            tensor("x", "FP32", json!([1, 5]), json!([1, 2, 3, 4, 5])),
+            &["\"x\"", "[1, 5]", "[-1, 4]"],
+        ),
+        (
+            "double",
+            tensor("x", "FP32", json!([4]), row.clone()),
+            &["\"x\"", "[4]", "[-1, 4]", "[1, 4]"],
+        ),
         ("double", tensor("x", "FP32", json!([2, 4]), row.clone()), &["\"x\"", "[2, 4]", "8", "4"]),
         ("double", tensor("x", "FP32", json!([0, 4]), json!([])), &["\"x\"", "no rows"]),
         ("double", tensor("x", "FP32", json!([-1, 4]), row.clone()), &["x", "shape", "-1"]),
@@ -63,9 +76,17 @@ async fn each_mistake_in_a_v2_body_is_named_with_what_came_and_what_was_wanted()
         ("double", json!([1]), &["inputs"]),
         ("double", json!({"inputs": [{"name": "x"}]}), &["\"x\""]),
         ("pair", json!({"inputs": [pair("a")]}), &["\"b\"", "missing"]),
-        ("pair", json!({"inputs": [pair("a"), pair("b"), pair("c")]}), &["\"c\"", "\"a\"", "\"b\""]),
+        (
+            "pair",
+            json!({"inputs": [pair("a"), pair("b"), pair("c")]}),
+            &["\"c\"", "\"a\"", "\"b\""],
+        ),
         ("pair", json!({"inputs": [pair("a"), pair("a")]}), &["\"a\"", "twice"]),
-        ("pair", json!({"inputs": [pair("a"), pair("b")], "outputs": [{"name": "w"}]}), &["\"w\"", "\"y\"", "\"z\""]),
+        (
+            "pair",
+            json!({"inputs": [pair("a"), pair("b")], "outputs": [{"name": "w"}]}),
+            &["\"w\"", "\"y\"", "\"z\""],
+        ),
         ("lookup", tensor("x", "INT64", json!([1, 1]), json!([null])), &["\"x\"", "whole number"]),
         ("lookup", tensor("x", "INT64", json!([1, 1]), json!([1.5])), &["\"x\"", "whole number"]),
         ("two", fp32("x", &[[1.0; 4]]), &["\"x\"", "[1, 4]", "[2, 4]"]),
@@ -127,7 +148,9 @@ async fn what_is_not_there_is_404_and_what_is_not_done_is_405() {
     gateway.predict("double/versions/7", &json!({"instances": [1]})).await.refused(404, &["7"]);
     gateway.predict("double/labels/best", &json!({"instances": [1]})).await.refused(404, &["best"]);
     gateway.infer("pushed", &row).await.refused(503, &["pushed", "promote pushed 1"]);
-    for path in ["/v3", "/v2/models/double/explain", "/v2/models/double/versions", "/admin/v1/models"] {
+    for path in
+        ["/v3", "/v2/models/double/explain", "/v2/models/double/versions", "/admin/v1/models"]
+    {
         gateway.data.get(path).await.refused(404, &[path]);
     }
     for (method, path) in [
@@ -241,7 +264,9 @@ fn mutated(good: &[u8], random: &mut Random) -> Vec<u8> {
         match random.bits() % 6 {
             0 => body.truncate(place),
             1 => drop(body.drain(place..end)),
-            2 => body.splice(place..place, b"[]{}\",:-0.e9null".iter().copied().skip(length)).for_each(drop),
+            2 => body
+                .splice(place..place, b"[]{}\",:-0.e9null".iter().copied().skip(length))
+                .for_each(drop),
             3 => {
                 let again = body[place..end].to_vec();
                 body.splice(place..place, again).for_each(drop);
@@ -258,6 +283,7 @@ async fn a_storm_of_mutated_bodies_breaks_nothing() {
     const STORM: usize = 2_000;
     const AT_ONCE: usize = 16;
     let gateway = Arc::new(gateway().await);
+    let before = answers_by_status(&gateway).await;
     let v2 = any_row().to_string();
     let v1 = json!({"instances": [[1, 2, 3, 4], {"x": [5, 6, 7, 8.5]}]}).to_string();
     let mut clients = JoinSet::new();
@@ -281,11 +307,31 @@ async fn a_storm_of_mutated_bodies_breaks_nothing() {
     }
     clients.join_all().await;
     assert_healthy(&gateway).await;
+    let answered = answers_by_status(&gateway).await - before;
+    assert_eq!(answered.others, 0.0, "{answered:?}");
+    assert!(answered.bad > STORM as f64 / 4.0, "the storm was one: {answered:?}");
+}
+
+/// Answers of the data listener so far.
+#[derive(Debug, Clone, Copy)]
+struct Answers {
+    bad: f64,
+    /// Neither 200 nor 400.
+    others: f64,
+}
+
+impl std::ops::Sub for Answers {
+    type Output = Self;
+
+    fn sub(self, before: Self) -> Self {
+        Self { bad: self.bad - before.bad, others: self.others - before.others }
+    }
+}
+
+async fn answers_by_status(gateway: &Gateway) -> Answers {
     let metrics = gateway.metrics().await;
-    let all = metrics.sum("weighbridge_http_requests_total", &[("listener", "data")]);
-    let good = metrics.sum("weighbridge_http_requests_total", &[("listener", "data"), ("status", "200")]);
-    let bad = metrics.sum("weighbridge_http_requests_total", &[("listener", "data"), ("status", "400")]);
-    let early = metrics.sum("weighbridge_http_requests_total", &[("listener", "data"), ("status", "503")]);
-    assert_eq!(all, good + bad + early, "nothing else but being not ready at first");
-    assert!(bad > STORM as f64 / 4.0, "the storm was one: {bad}");
+    let count = |labels: &[(&str, &str)]| metrics.sum("weighbridge_http_requests_total", labels);
+    let of = |status| count(&[("listener", "data"), ("status", status)]);
+    let (all, bad) = (count(&[("listener", "data")]), of("400"));
+    Answers { bad, others: all - bad - of("200") }
 }

@@ -100,7 +100,10 @@ async fn health_and_metadata_say_what_is_there() {
     assert_eq!(digits["platform"], "onnx_onnxv1");
     let image = json!({"name": "image", "datatype": "FP32", "shape": [-1, 64]});
     assert_eq!(digits["inputs"], json!([image]));
-    assert_eq!(digits["outputs"][0], json!({"name": "output_label", "datatype": "INT64", "shape": [-1]}));
+    assert_eq!(
+        digits["outputs"][0],
+        json!({"name": "output_label", "datatype": "INT64", "shape": [-1]})
+    );
     assert_eq!(get("/v2/models/digits/versions/2").await["inputs"], json!([image]));
     assert_eq!(get("/v2/models/digits/ready").await, json!({"name": "digits", "ready": true}));
     assert_eq!(get("/v2/models/digits/versions/1/ready").await["ready"], true);

@@ -43,7 +43,8 @@ async fn a_user_stays_on_one_version_and_a_growing_canary_loses_nobody() {
         let share = first.values().filter(|version| **version == 2).count();
         assert_binomial(share, 300, f64::from(weight) / 10_000.0);
         assert!(canary.iter().all(|user| first[user] == 2), "none goes back to stable");
-        canary = first.iter().filter(|(_, version)| **version == 2).map(|(user, _)| *user).collect();
+        canary =
+            first.iter().filter(|(_, version)| **version == 2).map(|(user, _)| *user).collect();
     }
 }
 

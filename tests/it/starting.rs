@@ -48,8 +48,13 @@ async fn five_mistakes_in_the_settings_are_told_in_five_lines_before_anything_is
                 [limits]\nbody = \"many\"\n[serving]\nmax_batch_size = 0\n";
     std::fs::write(&file, text).unwrap();
     let (file, data) = (file.to_str().unwrap(), data.to_str().unwrap());
-    let keys =
-        ["server.listen", "server.drain_timeout", "server.colour", "limits.body", "serving.max_batch_size"];
+    let keys = [
+        "server.listen",
+        "server.drain_timeout",
+        "server.colour",
+        "limits.body",
+        "serving.max_batch_size",
+    ];
     let served = serve(&["--config", file, "--data-dir", data]).await.ended(64, &keys);
     assert_eq!(served.stderr.trim().lines().count(), 5, "{}", served.stderr);
     assert!(!std::path::Path::new(data).exists(), "nothing was touched");

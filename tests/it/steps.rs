@@ -34,7 +34,8 @@ async fn the_six_steps_work_as_they_are_written() {
     gateway.file("fraud2.onnx", &tag(20.0));
 
     let pushed = gateway.cli(&["push", "fraud", "./fraud.onnx"]).await;
-    let found = ["1 of fraud, ready", "x FP32 [-1, 4]", "y FP32 [-1, 1]", "digest", "to load", "memory"];
+    let found =
+        ["1 of fraud, ready", "x FP32 [-1, 4]", "y FP32 [-1, 1]", "digest", "to load", "memory"];
     let pushed = pushed.ended(0, &found);
     assert!(pushed.stdout.contains("takes no traffic yet: weighbridge promote fraud 1"));
     let unpromoted = gateway.infer("fraud", &any_row()).await;

@@ -66,7 +66,8 @@ async fn a_stop_under_load_loses_no_accepted_request() {
         clients.spawn(keep_asking(address.clone(), Duration::from_millis(80), number % 2 == 0));
     }
     wait::until("load is on", async || {
-        let served = gateway.metrics().await.sum("weighbridge_requests_total", &[("outcome", "ok")]);
+        let served =
+            gateway.metrics().await.sum("weighbridge_requests_total", &[("outcome", "ok")]);
         (served > 200.0).then_some(())
     })
     .await;

@@ -7,7 +7,8 @@ use weighbridge_tests::{Gateway, Metrics, wait};
 
 #[tokio::test]
 async fn metrics_tell_requests_and_latencies_by_model_and_version() {
-    let gateway = Gateway::start().model("fraud", &tag(1.0)).model("double", &doubling()).ready().await;
+    let gateway =
+        Gateway::start().model("fraud", &tag(1.0)).model("double", &doubling()).ready().await;
     gateway.push_ready("fraud", &tag(2.0)).await;
     for _ in 0..5 {
         gateway.infer("fraud", &any_row()).await.expect(200);
@@ -33,7 +34,8 @@ async fn metrics_tell_requests_and_latencies_by_model_and_version() {
     assert_eq!(metrics.sum("weighbridge_queue_rows", &[]), 0.0);
     assert!(metrics.sum("weighbridge_resident_bytes", &[]) > 1e6);
     assert!(metrics.sum("weighbridge_cpu_seconds", &[]) > 0.0);
-    let (revision, history) = (metrics.sum("weighbridge_snapshot_revision", &[]), gateway.history().await);
+    let (revision, history) =
+        (metrics.sum("weighbridge_snapshot_revision", &[]), gateway.history().await);
     assert_eq!(revision, history.len() as f64);
     assert_eq!(metrics.sum("weighbridge_loads_total", &[("outcome", "ok")]), 3.0);
     let bad = [("listener", "data"), ("status", "400")];
@@ -71,9 +73,15 @@ async fn every_access_line_carries_its_request_id() {
     ask.body("{").send().await.expect(400);
     let made = gateway.infer("fraud", &any_row()).await.expect(200);
     let made = made.header("x-request-id").expect("one is made").to_owned();
-    for (id, status, message) in [("good-1", 200, "answered"), ("bad-1", 400, "refused"), (&*made, 200, "answered")] {
+    for (id, status, message) in
+        [("good-1", 200, "answered"), ("bad-1", 400, "refused"), (&*made, 200, "answered")]
+    {
         let line = wait::until("the line is written", async || line_of(&gateway, id)).await;
-        assert_eq!((&line["status"], &line["message"]), (&status.into(), &message.into()), "{line}");
+        assert_eq!(
+            (&line["status"], &line["message"]),
+            (&status.into(), &message.into()),
+            "{line}"
+        );
         assert_eq!(line["path"], "/v2/models/fraud/infer");
         assert_eq!(line["listener"], "data");
         assert!(line["ms"].is_number() && line["timestamp"].is_string(), "{line}");

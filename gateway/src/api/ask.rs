@@ -25,7 +25,9 @@ pub fn model<'s>(
 ) -> Result<&'s std::sync::Arc<ServedModel>, Problem> {
     snapshot.model(name).ok_or_else(|| {
         let name: String = name.chars().take(128).collect();
-        let known: Vec<&str> = snapshot.models.keys().take(20).map(|n| n.as_str()).collect();
+        let mut known: Vec<&str> = snapshot.models.keys().map(|n| n.as_str()).collect();
+        known.sort_unstable();
+        known.truncate(20);
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         // The first sentence is the one that Triton's clients look for.
         let detail =

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -11,6 +11,7 @@ use weighbridge_config::{TensorSpec, Version};
 use weighbridge_routing::{Ask, Availability, Key, decide};
 
 use crate::api::ask;
+use crate::api::extract::Path;
 use crate::edge::problem::{Kind, Problem};
 use crate::gateway::Gateway;
 use crate::rollout::snapshot::ServedModel;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::body::Body;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -16,6 +16,7 @@ use weighbridge_protocol::{v1 as v1_form, v2 as v2_form};
 use weighbridge_routing::{Decision, decide};
 
 use crate::api::ask::{self, PathAsk};
+use crate::api::extract::Path;
 use crate::edge::body;
 use crate::edge::problem::{Kind, Problem};
 use crate::gateway::Gateway;

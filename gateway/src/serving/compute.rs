@@ -6,6 +6,11 @@
 //! a thread of the async runtime: handing it to another thread would cost more than it. A
 //! longer one goes to a compute thread, so that it cannot hold up the sockets.
 //!
+//! A request that comes alone does not even need a task of its own: its handler takes an idle
+//! slot ([`Compute::idle_slot`]) and runs the model where it stands. Only a model that has seen
+//! no company lately ([`crate::serving::company`]) is served so: with many callers each would
+//! take a slot for its single row, and no batch would ever form.
+//!
 //! Before a worker looks at its queue it lets the runtime do the input that is ready: requests
 //! that have already arrived are decoded and join the batch. Nothing waits for it: the core
 //! is busy with those very requests.
@@ -23,7 +28,7 @@ use crate::serving::worker;
 
 /// Batches expected to take longer than this (in microseconds) leave the async runtime: the
 /// delay that a socket may see behind a batch.
-const LONGEST_INLINE_US: f64 = 3_000.0;
+pub const LONGEST_INLINE_US: f64 = 3_000.0;
 
 #[derive(Debug, Default)]
 struct State {
@@ -93,6 +98,16 @@ impl Compute {
         self.work_on(Arc::clone(queue));
     }
 
+    /// A free slot, if nobody else waits for one.
+    pub fn idle_slot(self: &Arc<Self>) -> Option<Slot> {
+        let mut state = self.lock();
+        if state.free == 0 || !state.waiting.is_empty() {
+            return None;
+        }
+        state.free -= 1;
+        Some(Slot(Arc::clone(self)))
+    }
+
     /// Starts a worker that holds a slot, with `queue` first.
     fn work_on(self: &Arc<Self>, queue: Arc<Queue>) {
         let compute = Arc::clone(self);
@@ -156,6 +171,16 @@ impl Compute {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics while it is held; a poisoned lock would still hold a whole state.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A slot that is given back when it is dropped, also by a panic.
+#[derive(Debug)]
+pub struct Slot(Arc<Compute>);
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.release();
     }
 }
 

@@ -8,6 +8,7 @@ use tokio::sync::{Notify, oneshot};
 use weighbridge_config::{ModelName, Tensor};
 
 use crate::serving::batch::{self, Taken, Waiting};
+use crate::serving::company::Company;
 use crate::serving::loaded::{LoadedVersion, RunError};
 use crate::telemetry::events::QueueMetrics;
 
@@ -106,6 +107,8 @@ pub struct Queue {
     state: Mutex<State>,
     /// Rung when a batch is full, for those who let batches grow.
     full: Notify,
+    /// Whether requests come one at a time.
+    pub company: Company,
     pub metrics: QueueMetrics,
 }
 
@@ -113,7 +116,8 @@ impl Queue {
     /// An empty queue.
     pub fn new(model: ModelName) -> Self {
         let metrics = QueueMetrics::new(&model);
-        Self { model, state: Mutex::default(), full: Notify::new(), metrics }
+        let (state, full, company) = (Mutex::default(), Notify::new(), Company::default());
+        Self { model, state, full, company, metrics }
     }
 
     /// Adds an entry unless more than `limit` rows would wait. A single entry larger than the

@@ -8,9 +8,10 @@ use futures_util::future::try_join_all;
 use tokio::sync::oneshot;
 use weighbridge_config::Tensor;
 
-use crate::serving::compute::Compute;
+use crate::serving::compute::{Compute, LONGEST_INLINE_US};
 use crate::serving::loaded::{LoadedVersion, RunError};
 use crate::serving::queue::{Answer, Entry, EntryFailure, Next, Queue, QueueFull, Reply};
+use crate::serving::worker;
 
 /// The batching settings of a model, as they stand for one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +59,12 @@ pub async fn submit(
         return Err(SubmitError::DeadlinePassed);
     }
     let most = job.version.useful_batch(batching.max_batch_size);
+    let visit = queue.company.enter();
+    if visit.is_alone && may_run_here(&job, batching, most) {
+        if let Some(_slot) = compute.idle_slot() {
+            return told(worker::run_alone(&job.version, &job.inputs, job.rows, job.arrived));
+        }
+    }
     let answer = async {
         if job.rows <= most || !job.version.signature.batchable {
             let reply = enqueue(compute, queue, batching, job, most).map_err(SubmitError::Full)?;
@@ -119,13 +126,25 @@ fn enqueue(
     Ok(receiver)
 }
 
+/// True when the request fits one run that is short enough for the thread of its handler.
+fn may_run_here(job: &Job, batching: Batching, most: usize) -> bool {
+    let fits = job.rows <= most || !job.version.signature.batchable;
+    let is_short = job.version.expected_us(job.rows) <= LONGEST_INLINE_US;
+    fits && is_short && batching.max_queue_delay.is_zero()
+}
+
 async fn wait(reply: oneshot::Receiver<Reply>) -> Result<Answer, SubmitError> {
     match reply.await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(EntryFailure::Expired)) => Err(SubmitError::DeadlinePassed),
-        Ok(Err(EntryFailure::Model(error))) => Err(SubmitError::Model(error)),
+        Ok(reply) => told(reply),
         Err(_) => Err(SubmitError::Stopped),
     }
+}
+
+fn told(reply: Reply) -> Result<Answer, SubmitError> {
+    reply.map_err(|failure| match failure {
+        EntryFailure::Expired => SubmitError::DeadlinePassed,
+        EntryFailure::Model(error) => SubmitError::Model(error),
+    })
 }
 
 /// Puts the rows of the pieces together again; times are those of the slowest piece.

@@ -7,14 +7,15 @@ use weighbridge_config::Tensor;
 
 use crate::serving::batch::CloseReason;
 use crate::serving::loaded::{LoadedVersion, RunError};
-use crate::serving::queue::{Answer, Entry, EntryFailure};
+use crate::serving::queue::{Answer, Entry, EntryFailure, Reply};
 
 /// Runs `entries`, which share a version, and tells each its outcome.
 pub fn run(entries: Vec<Entry>, rows: usize, close: CloseReason) {
     let Some(first) = entries.first() else { return };
     let version = std::sync::Arc::clone(&first.version);
     let started = Instant::now();
-    let answers = answer_all(&version, &entries);
+    let parts: Vec<&[Tensor]> = entries.iter().map(|e| e.inputs.as_slice()).collect();
+    let answers = answer_all(&version, &parts);
     let computed = started.elapsed();
     version.metrics.batch(rows, computed, close);
     for (entry, answer) in entries.into_iter().zip(answers) {
@@ -26,6 +27,22 @@ pub fn run(entries: Vec<Entry>, rows: usize, close: CloseReason) {
     }
 }
 
+/// Runs one request on the thread of its caller, who holds a slot.
+pub fn run_alone(
+    version: &LoadedVersion,
+    inputs: &[Tensor],
+    rows: usize,
+    arrived: Instant,
+) -> Reply {
+    let started = Instant::now();
+    let outputs = run_caught(version, &[inputs]);
+    let computed = started.elapsed();
+    version.metrics.batch(rows, computed, CloseReason::IdleWorker);
+    let queued = started.saturating_duration_since(arrived);
+    let outputs = outputs.map(|mut answers| answers.pop().unwrap_or_default());
+    outputs.map(|outputs| Answer { outputs, queued, computed }).map_err(EntryFailure::Model)
+}
+
 /// Tells entries that their time is over.
 pub fn tell_expired(entries: Vec<Entry>) {
     for entry in entries {
@@ -33,18 +50,17 @@ pub fn tell_expired(entries: Vec<Entry>) {
     }
 }
 
-/// One outcome per entry. A batch that fails is halved until the requests that the model
+/// One outcome per request. A batch that fails is halved until the requests that the model
 /// cannot answer stand alone, so that nobody fails for a neighbour's sake.
-fn answer_all(version: &LoadedVersion, entries: &[Entry]) -> Vec<Result<Vec<Tensor>, RunError>> {
-    let parts: Vec<&[Tensor]> = entries.iter().map(|e| e.inputs.as_slice()).collect();
-    let error = match run_caught(version, &parts) {
+fn answer_all(version: &LoadedVersion, parts: &[&[Tensor]]) -> Vec<Result<Vec<Tensor>, RunError>> {
+    let error = match run_caught(version, parts) {
         Ok(answers) => return answers.into_iter().map(Ok).collect(),
         Err(error) => error,
     };
-    if entries.len() == 1 {
+    if parts.len() == 1 {
         return vec![Err(error)];
     }
-    let (front, back) = entries.split_at(entries.len() / 2);
+    let (front, back) = parts.split_at(parts.len() / 2);
     let mut outcomes = answer_all(version, front);
     outcomes.extend(answer_all(version, back));
     outcomes

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
 use serde_json::json;
 use weighbridge_registry::EventQuery;
 
 use super::{json_response, model_name};
+use crate::api::extract::Query;
 use crate::edge::problem::Problem;
 use crate::gateway::Gateway;
 

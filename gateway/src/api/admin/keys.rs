@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use http::HeaderMap;
 use serde::Deserialize;
@@ -11,6 +11,7 @@ use serde_json::json;
 use weighbridge_registry::Role;
 
 use super::{Body, by, json_response};
+use crate::api::extract::Path;
 use crate::edge::auth::Principal;
 use crate::edge::problem::{Kind, Problem};
 use crate::gateway::Gateway;

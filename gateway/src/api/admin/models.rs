@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::response::Response;
 use http::HeaderMap;
 use serde::Deserialize;
@@ -13,6 +13,7 @@ use weighbridge_config::{AliasName, Version};
 use weighbridge_registry::IfRouted;
 
 use super::{Body, by, json_response, model_json, model_name, model_response};
+use crate::api::extract::{Path, Query};
 use crate::edge::auth::Principal;
 use crate::edge::problem::{Kind, Problem};
 use crate::gateway::Gateway;

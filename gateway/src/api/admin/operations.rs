@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use serde_json::json;
 
 use super::json_response;
+use crate::api::extract::Path;
 use crate::edge::problem::Problem;
 use crate::gateway::Gateway;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use http::HeaderMap;
 use serde::Deserialize;
@@ -13,6 +13,7 @@ use weighbridge_config::Version;
 use weighbridge_registry::RouteChange;
 
 use super::{Body, by, json_response, model_name, model_response};
+use crate::api::extract::Path;
 use crate::edge::auth::Principal;
 use crate::edge::problem::Problem;
 use crate::gateway::Gateway;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Extension;
-use axum::extract::multipart::{Field, MultipartError};
-use axum::extract::{Multipart, Path, State};
+use axum::extract::multipart::{Field, MultipartError, MultipartRejection};
+use axum::extract::{Multipart, State};
 use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, TryStreamExt};
 use http::{HeaderMap, StatusCode};
@@ -15,6 +15,7 @@ use weighbridge_config::{Digest, ModelName, Version};
 use weighbridge_registry::{Actor, Registered, VersionInfo};
 
 use super::{by, json_response, model_name, serving_json, version_number};
+use crate::api::extract::Path;
 use crate::edge::auth::Principal;
 use crate::edge::problem::{Kind, Problem};
 use crate::gateway::Gateway;
@@ -58,8 +59,12 @@ pub async fn push(
     State(gateway): State<Arc<Gateway>>,
     principal: Extension<Principal>,
     Path(model): Path<String>,
-    mut parts: Multipart,
+    parts: Result<Multipart, MultipartRejection>,
 ) -> Result<Response, Problem> {
+    let mut parts = parts.map_err(|e| {
+        let detail = format!("the upload wants multipart/form-data: {}", e.body_text());
+        Problem::new(Kind::InvalidRequest, detail)
+    })?;
     let actor = principal.actor();
     let received = async { receive(&gateway, model_name(&model)?, &mut parts, &actor).await }.await;
     let registered = match received {
