@@ -20,8 +20,14 @@ pub struct Cost {
     pub best_batch_rows: usize,
 }
 
-/// All measuring together; a slow model gets one run per size and fewer sizes.
+/// All measuring together; a slow model gets fewer rounds and fewer sizes.
 const BUDGET: Duration = Duration::from_millis(80);
+/// What the sizes of [`SURE`] may take at the most: on a busy machine, where the budget is gone
+/// in no time, a version must not go without batches until it is loaded again.
+const SURE_BUDGET: Duration = Duration::from_millis(500);
+/// Sizes that are measured whatever the budget, [`SURE_ROUNDS`] times.
+const SURE: usize = 8;
+const SURE_ROUNDS: u32 = 3;
 /// More rounds than this teach nothing.
 const MOST_ROUNDS: u32 = 200;
 /// A batch must save this much per row against single rows to be worth forming.
@@ -41,7 +47,7 @@ pub(crate) fn measure(plan: &Plan, signature: &Signature, max_rows: usize) -> Co
     for rows in sizes.take_while(|n| *n <= most) {
         // The next size may take twice as long as the last one.
         let expected = seen.last().map_or(Duration::ZERO, |(_, us)| micros(us * 2.0));
-        if start.elapsed() + expected > BUDGET {
+        if start.elapsed() + expected > budget(rows, 0) {
             break;
         }
         match time_run(plan, signature, rows) {
@@ -49,10 +55,10 @@ pub(crate) fn measure(plan: &Plan, signature: &Signature, max_rows: usize) -> Co
             None => break,
         }
     }
-    for _ in 1..MOST_ROUNDS {
+    for round in 1..MOST_ROUNDS {
         for (rows, lowest) in &mut seen {
-            if start.elapsed() + micros(*lowest) > BUDGET {
-                return summarise(&seen);
+            if start.elapsed() + micros(*lowest) > budget(*rows, round) {
+                continue;
             }
             if let Some(us) = time_run(plan, signature, *rows) {
                 *lowest = lowest.min(us);
@@ -60,6 +66,11 @@ pub(crate) fn measure(plan: &Plan, signature: &Signature, max_rows: usize) -> Co
         }
     }
     summarise(&seen)
+}
+
+/// What may have passed before a size is measured in a round.
+fn budget(rows: usize, round: u32) -> Duration {
+    if rows <= SURE && round < SURE_ROUNDS { SURE_BUDGET } else { BUDGET }
 }
 
 fn micros(us: f64) -> Duration {

@@ -6,6 +6,7 @@
 //!   takes the thread of a live request.
 
 pub mod loader;
+mod memory;
 pub mod report;
 pub mod vet;
 

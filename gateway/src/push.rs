@@ -160,11 +160,19 @@ impl Pushes {
                 Err(problem.detail.into_owned())
             }
         };
+        // Done means that the version can be asked for.
+        self.control.publish().await;
+        if let Ok(ready) = outcome.as_ref()
+            && ready.state == VersionState::Ready
+            && let Err(reason) =
+                self.control.sync.ensure_loaded(&ready.model, [ready.version]).await
+        {
+            tracing::warn!(reason, "a version passed its check and cannot be loaded");
+        }
         close(&mut operation, outcome);
         if let Err(error) = self.control.registry.put_operation(&operation).await {
             tracing::error!(error = chain(&error), "cannot record the end of an operation");
         }
-        self.control.publish().await;
     }
 
     async fn check(

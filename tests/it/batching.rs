@@ -33,12 +33,13 @@ async fn ask_at_once(gateway: &Gateway, model: &str, clients: u32, each: u32) {
 
 #[tokio::test]
 async fn concurrent_rows_share_runs_and_come_back_to_their_callers() {
-    let gateway = Gateway::start().model("slow", &slow_doubling(30)).ready().await;
-    ask_at_once(&gateway, "slow", 32, 10).await;
+    let gateway = Gateway::start().model("slow", &slow_doubling(200)).ready().await;
+    ask_at_once(&gateway, "slow", 32, 5).await;
     let metrics = gateway.metrics().await;
-    assert_eq!(metrics.sum("weighbridge_batch_rows_sum", &[("model", "slow")]), 320.0);
+    assert_eq!(metrics.sum("weighbridge_batch_rows_sum", &[("model", "slow")]), 160.0);
     let shared = metrics.batches_above("slow", 1);
-    assert!(shared > 0.0, "batches form while workers are busy");
+    let cost = gateway.model("slow").await["versions"][0]["report"]["cost"].clone();
+    assert!(shared > 0.0, "batches form while workers are busy: {cost}");
 }
 
 #[tokio::test]
@@ -57,7 +58,7 @@ async fn a_request_larger_than_a_batch_is_split_and_comes_back_whole_and_in_orde
 
 #[tokio::test]
 async fn no_batch_is_larger_than_the_setting_allows() {
-    let gateway = Gateway::start().model("slow", &slow_doubling(30)).ready().await;
+    let gateway = Gateway::start().model("slow", &slow_doubling(200)).ready().await;
     gateway.configure("slow", &json!({"max_batch_size": "4"})).await;
     ask_at_once(&gateway, "slow", 32, 4).await;
     let metrics = gateway.metrics().await;
@@ -72,11 +73,12 @@ async fn no_batch_is_larger_than_the_setting_allows() {
 
 #[tokio::test]
 async fn a_queue_delay_lets_a_batch_form_on_an_idle_server() {
-    let gateway = Gateway::start().model("slow", &slow_doubling(30)).ready().await;
+    let gateway = Gateway::start().model("slow", &slow_doubling(200)).ready().await;
     gateway.configure("slow", &json!({"max_queue_delay": "400ms"})).await;
     ask_at_once(&gateway, "slow", 3, 1).await;
     let metrics = gateway.metrics().await;
-    assert!(metrics.batches_above("slow", 1) > 0.0, "three rows waited for one another");
+    let runs: Vec<_> = metrics.of("weighbridge_batches_total", &[("model", "slow")]).collect();
+    assert!(metrics.batches_above("slow", 1) > 0.0, "three rows waited for one another: {runs:?}");
 
     // A full batch does not wait: the delay is the most, not the least.
     gateway.configure("slow", &json!({"max_queue_delay": "10s", "max_batch_size": "2"})).await;

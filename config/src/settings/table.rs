@@ -165,7 +165,7 @@ pub(super) static TABLE: &[Setting] = &[
     setting!(duration engine.vet_timeout, SECOND..=HOUR,
         "How long the vetting of a pushed version may take, in a process of its own, before it\n\
          is killed and the version is rejected."),
-    setting!(size engine.vet_memory, ByteSize::mib(64)..=ByteSize::gib(1024),
+    setting!(size engine.vet_memory, ByteSize::mib(128)..=ByteSize::gib(1024),
         "The memory that the vetting of a pushed version may use. Several times the size of the\n\
          largest model."),
     setting!(whole engine.loaded_versions_per_model, "versions", 2..=64,

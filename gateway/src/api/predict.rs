@@ -93,6 +93,32 @@ fn verb_target(segment: &str) -> Result<&str, Problem> {
     }
 }
 
+/// Why a prediction ended without an answer: each is counted once.
+enum Stop {
+    /// Before a run was tried: counted by model.
+    Refused(Problem),
+    /// After that: counted with the version.
+    Failed(Problem),
+}
+
+impl<E: Into<Problem>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Self::Refused(error.into())
+    }
+}
+
+impl Stop {
+    fn told(self, model: &ServedModel) -> Problem {
+        match self {
+            Self::Failed(problem) => problem,
+            Self::Refused(problem) => {
+                events::refused(&model.name, problem.kind);
+                problem
+            }
+        }
+    }
+}
+
 /// A request on its way: where it goes and by when.
 struct Routed {
     model: Arc<ServedModel>,
@@ -114,10 +140,10 @@ async fn infer(
     let (parts, body) = request.into_parts();
     let answered = async {
         if parts.headers.contains_key("inference-header-content-length") {
-            return Err(Problem::new(
+            return Err(Stop::Refused(Problem::new(
                 Kind::Unsupported,
                 "binary tensor data came (Inference-Header-Content-Length): this server takes JSON",
-            ));
+            )));
         }
         let routed = route(gateway, model, path, &parts.headers, arrived)?;
         let bytes = read(gateway, body).await?;
@@ -138,7 +164,7 @@ async fn infer(
         });
         Ok(respond(&routed, &answer, encoded))
     };
-    answered.await.inspect_err(|p: &Problem| events::refused(&model.name, p.kind))
+    answered.await.map_err(|stop: Stop| stop.told(model))
 }
 
 async fn predict(
@@ -163,7 +189,7 @@ async fn predict(
         let encoded = v1_form::encode(form, model.settings.v1_dialect, &named)?;
         Ok(respond(&routed, &answer, encoded))
     };
-    answered.await.inspect_err(|p: &Problem| events::refused(&model.name, p.kind))
+    answered.await.map_err(|stop: Stop| stop.told(model))
 }
 
 fn route(
@@ -199,11 +225,7 @@ fn relieved<T>(body_bytes: usize, decode: impl FnOnce() -> T) -> T {
     if body_bytes <= LARGE_BODY_BYTES { decode() } else { tokio::task::block_in_place(decode) }
 }
 
-async fn run(
-    gateway: &Gateway,
-    routed: &Routed,
-    inputs: Vec<NamedTensor>,
-) -> Result<Answer, Problem> {
+async fn run(gateway: &Gateway, routed: &Routed, inputs: Vec<NamedTensor>) -> Result<Answer, Stop> {
     let bound = bind(inputs, &routed.version.signature)?;
     let job = Job {
         version: Arc::clone(&routed.version),
@@ -223,7 +245,7 @@ async fn run(
         Err(error) => {
             let problem = explain(routed, error);
             metrics.failed(problem.kind, routed.arrived.elapsed());
-            Err(problem)
+            Err(Stop::Failed(problem))
         }
     }
 }

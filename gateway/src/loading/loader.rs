@@ -47,6 +47,8 @@ impl Loader {
                     for order in inbox {
                         let loaded = LoadedModel::load(&order.onnx, &order.options);
                         let _ = order.reply.send(loaded.map_err(|e| chain(&e)));
+                        drop(order.onnx);
+                        super::memory::give_back();
                     }
                 })?;
         }

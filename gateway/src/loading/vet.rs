@@ -5,7 +5,7 @@
 //! line of JSON. The parent bounds the wall time and reads the line; a child that dies
 //! without one is itself the finding.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -49,6 +49,8 @@ pub async fn vet(onnx: Bytes, limits: VetLimits) -> std::io::Result<Finding> {
         .args(["--seconds", &limits.time.as_secs().max(1).to_string()])
         .args(["--rows", &limits.max_batch_rows.to_string()])
         .env_clear()
+        // Address space that the allocator reserves ahead would count against the limit.
+        .env("MIMALLOC_ARENA_RESERVE", "0")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -91,11 +93,8 @@ const MOST_OUTPUT: u64 = 4 << 20;
 
 fn died(status: ExitStatus, limits: VetLimits) -> Finding {
     use std::os::unix::process::ExitStatusExt;
-    let memory = weighbridge_config::ByteSize::new(limits.memory);
     Finding::Unfit(match status.signal() {
-        Some(6) => format!(
-            "loading it ended the process that checked it: most likely out of memory, the limit is {memory} (engine.vet_memory)"
-        ),
+        Some(6) => out_of_memory(limits.memory),
         Some(9 | 24) => "loading it used up its processor time (engine.vet_timeout)".to_owned(),
         Some(11) => "loading it overflowed the stack".to_owned(),
         Some(signal) => format!("loading it ended in signal {signal}"),
@@ -111,15 +110,33 @@ pub fn vet_standard_input(limits: VetLimits) -> std::io::Result<()> {
     limit(Resource::As, limits.memory);
     limit(Resource::Cpu, limits.time.as_secs().max(1));
     limit(Resource::Core, 0);
+    let finding = match check_on_thread(limits.max_batch_rows) {
+        Ok(finding) => finding,
+        // No memory for the bytes, or for the thread that would load them.
+        Err(error) if matches!(error.kind(), ErrorKind::OutOfMemory | ErrorKind::WouldBlock) => {
+            Finding::Unfit(out_of_memory(limits.memory))
+        }
+        Err(error) => return Err(error),
+    };
+    let mut line = serde_json::to_vec(&finding)?;
+    line.push(b'\n');
+    std::io::stdout().lock().write_all(&line)
+}
+
+fn check_on_thread(max_batch_rows: usize) -> std::io::Result<Finding> {
     let mut onnx = Vec::new();
     std::io::stdin().lock().read_to_end(&mut onnx)?;
     let load = std::thread::Builder::new()
         .stack_size(super::LOAD_STACK_BYTES)
-        .spawn(move || check(&onnx, limits.max_batch_rows))?;
-    let finding = load.join().unwrap_or_else(|_| Finding::Unfit("loading it panicked".to_owned()));
-    let mut line = serde_json::to_vec(&finding)?;
-    line.push(b'\n');
-    std::io::stdout().lock().write_all(&line)
+        .spawn(move || check(&onnx, max_batch_rows))?;
+    Ok(load.join().unwrap_or_else(|_| Finding::Unfit("loading it panicked".to_owned())))
+}
+
+fn out_of_memory(limit: u64) -> String {
+    let limit = weighbridge_config::ByteSize::new(limit);
+    format!(
+        "loading it ended the process that checked it: most likely out of memory, the limit is {limit} (engine.vet_memory)"
+    )
 }
 
 fn check(onnx: &[u8], max_batch_rows: usize) -> Finding {

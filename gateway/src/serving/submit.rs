@@ -60,10 +60,11 @@ pub async fn submit(
     }
     let most = job.version.useful_batch(batching.max_batch_size);
     let visit = queue.company.enter();
-    if visit.is_alone && may_run_here(&job, batching, most) {
-        if let Some(_slot) = compute.idle_slot() {
-            return told(worker::run_alone(&job.version, &job.inputs, job.rows, job.arrived));
-        }
+    if visit.is_alone
+        && may_run_here(&job, batching, most)
+        && let Some(_slot) = compute.idle_slot()
+    {
+        return told(worker::run_alone(&job.version, &job.inputs, job.rows, job.arrived));
     }
     let answer = async {
         if job.rows <= most || !job.version.signature.batchable {

@@ -21,4 +21,17 @@ pub fn install(logging: &Logging) {
     } else {
         builder.with_target(false).try_init()
     };
+    log_panics();
+}
+
+/// A panic is one log line like any other: model code may panic on what a client sends, and a
+/// log that machines read must stay readable. The answer of the request says the rest.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let message = panic.payload_as_str().unwrap_or("no message");
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let thread = std::thread::current();
+        let thread = thread.name().unwrap_or("unnamed");
+        tracing::error!(cause = message, place, thread, "panicked");
+    }));
 }

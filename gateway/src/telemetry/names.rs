@@ -37,7 +37,7 @@ catalogue! {
     REQUESTS = "weighbridge_requests", Counter, ["model", "version", "outcome"],
         "predictions by outcome: ok, or the short name of the problem";
     REQUEST_SECONDS = "weighbridge_request_seconds", Histogram, ["model", "version"],
-        "arrival of a prediction to its encoded answer";
+        "arrival of a prediction to its outputs, before they are encoded";
     QUEUE_SECONDS = "weighbridge_queue_seconds", Histogram, ["model", "version"],
         "arrival in the queue to the start of the run";
     COMPUTE_SECONDS = "weighbridge_compute_seconds", Histogram, ["model", "version"],
