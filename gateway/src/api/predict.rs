@@ -242,6 +242,7 @@ async fn run(gateway: &Gateway, routed: &Routed, inputs: Vec<NamedTensor>) -> Re
             metrics.answered(routed.arrived.elapsed(), answer.queued);
             Ok(answer)
         }
+        Err(error @ SubmitError::Full(_)) => Err(Stop::Refused(explain(routed, error))),
         Err(error) => {
             let problem = explain(routed, error);
             metrics.failed(problem.kind, routed.arrived.elapsed());

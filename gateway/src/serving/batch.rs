@@ -45,6 +45,15 @@ impl CloseReason {
         }
     }
 
+    /// What a batch of `rows` is called when nothing else can or will join it.
+    pub fn of(rows: usize, most: usize) -> Self {
+        match most {
+            1 => Self::Single,
+            most if rows >= most => Self::Full,
+            _ => Self::IdleWorker,
+        }
+    }
+
     /// The position in [`CloseReason::ALL`].
     pub fn index(self) -> usize {
         self as usize
@@ -97,16 +106,16 @@ pub fn take<E: Waiting>(queue: &mut VecDeque<E>, now: Instant) -> Taken<E> {
                 break;
             } else {
                 taken.add(entry);
-                if taken.rows >= most {
-                    taken.close = CloseReason::Full;
+                taken.close = CloseReason::of(taken.rows, most);
+                if taken.close != CloseReason::IdleWorker {
                     break;
                 }
             }
         } else {
             let most = entry.max_rows();
             taken.add(entry);
-            if taken.rows >= most {
-                taken.close = if most == 1 { CloseReason::Single } else { CloseReason::Full };
+            taken.close = CloseReason::of(taken.rows, most);
+            if taken.close != CloseReason::IdleWorker {
                 break;
             }
         }

@@ -8,6 +8,7 @@ use futures_util::future::try_join_all;
 use tokio::sync::oneshot;
 use weighbridge_config::Tensor;
 
+use crate::serving::batch::CloseReason;
 use crate::serving::compute::{Compute, LONGEST_INLINE_US};
 use crate::serving::loaded::{LoadedVersion, RunError};
 use crate::serving::queue::{Answer, Entry, EntryFailure, Next, Queue, QueueFull, Reply};
@@ -64,7 +65,8 @@ pub async fn submit(
         && may_run_here(&job, batching, most)
         && let Some(_slot) = compute.idle_slot()
     {
-        return told(worker::run_alone(&job.version, &job.inputs, job.rows, job.arrived));
+        let close = CloseReason::of(job.rows, most);
+        return told(worker::run_alone(&job.version, &job.inputs, job.rows, close, job.arrived));
     }
     let answer = async {
         if job.rows <= most || !job.version.signature.batchable {

@@ -32,12 +32,13 @@ pub fn run_alone(
     version: &LoadedVersion,
     inputs: &[Tensor],
     rows: usize,
+    close: CloseReason,
     arrived: Instant,
 ) -> Reply {
     let started = Instant::now();
     let outputs = run_caught(version, &[inputs]);
     let computed = started.elapsed();
-    version.metrics.batch(rows, computed, CloseReason::IdleWorker);
+    version.metrics.batch(rows, computed, close);
     let queued = started.saturating_duration_since(arrived);
     let outputs = outputs.map(|mut answers| answers.pop().unwrap_or_default());
     outputs.map(|outputs| Answer { outputs, queued, computed }).map_err(EntryFailure::Model)

@@ -1,5 +1,6 @@
 use std::sync::atomic::Ordering;
 
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 
 use super::*;
@@ -10,6 +11,8 @@ async fn rows_come_back_to_their_callers() {
     let (compute, queue) = room(1);
     let echo = Arc::new(Echo::default());
     let model = version(Arc::clone(&echo), false);
+    // Somebody else is inside: nobody may take a slot for one row.
+    let _company = queue.company.enter();
     let asked: Vec<f32> = (0..200).map(|n| n as f32 + 1000.0).collect();
     let answers =
         asked.iter().map(|value| submit(&compute, &queue, batching(16), job(&model, &[*value])));
@@ -19,6 +22,18 @@ async fn rows_come_back_to_their_callers() {
     assert!(echo.runs.load(Ordering::SeqCst) < 200, "requests shared runs");
     assert!(echo.largest.load(Ordering::SeqCst) <= 16);
     assert_eq!((compute.free_slots(), queue.rows()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_request_that_comes_alone_runs_at_once() {
+    let (compute, queue) = room(1);
+    let model = version(Arc::new(Echo::default()), false);
+    let answer = submit(&compute, &queue, batching(16), job(&model, &[7.0]));
+    let answer = answer.now_or_never().expect("no task, no hop").unwrap();
+    assert_eq!(values(&answer.outputs), [7.0]);
+    let panics = submit(&compute, &queue, batching(16), job(&model, &[666.0])).now_or_never();
+    assert!(matches!(panics, Some(Err(SubmitError::Model(_)))));
+    assert_eq!(compute.free_slots(), 1, "the slot is given back");
 }
 
 #[tokio::test]
