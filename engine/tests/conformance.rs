@@ -85,13 +85,6 @@ fn every_fixture_gives_the_answers_of_onnx_runtime() {
     assert!(count >= 100, "only {count} fixtures were found");
 }
 
-/// For a larger set than is committed: what `make.py` writes for more seeds.
-#[test]
-#[ignore = "needs a copy of make.py and its output in tests/fixtures/more"]
-fn more_fixtures_give_the_answers_of_onnx_runtime() {
-    println!("{} models", check_all(&cases::fixtures().join("more")));
-}
-
 #[test]
 fn the_demo_models_give_the_answers_of_onnx_runtime() {
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../gateway/demo");

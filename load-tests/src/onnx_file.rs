@@ -77,7 +77,8 @@ fn model(mut graph: Message, name: &str, inputs: usize, outputs: usize) -> Vec<u
     model.bytes
 }
 
-fn node(op: &str, inputs: &[&str], output: &str) -> Message {
+/// A graph node with one output, named like it.
+pub fn node(op: &str, inputs: &[&str], output: &str) -> Message {
     let mut node = Message::default();
     for input in inputs {
         node.text(1, input);
@@ -89,7 +90,8 @@ fn node(op: &str, inputs: &[&str], output: &str) -> Message {
     node
 }
 
-fn tensor(name: &str, dims: &[usize], values: &[f32]) -> Message {
+/// An FP32 initializer.
+pub fn tensor(name: &str, dims: &[usize], values: &[f32]) -> Message {
     let mut tensor = Message::default();
     for &dim in dims {
         tensor.number(1, dim as u64);
@@ -123,29 +125,34 @@ fn value_info(name: &str, width: usize) -> Message {
     info
 }
 
-/// One Protocol Buffers message under construction.
-#[derive(Default)]
-struct Message {
-    bytes: Vec<u8>,
+/// One Protocol Buffers message under construction: what models other than these are made of.
+#[derive(Debug, Default)]
+pub struct Message {
+    /// What has been written so far.
+    pub bytes: Vec<u8>,
 }
 
 impl Message {
-    fn number(&mut self, field: u64, value: u64) {
+    /// A whole number.
+    pub fn number(&mut self, field: u64, value: u64) {
         self.varint(field << 3);
         self.varint(value);
     }
 
-    fn data(&mut self, field: u64, data: &[u8]) {
+    /// Bytes with their length.
+    pub fn data(&mut self, field: u64, data: &[u8]) {
         self.varint(field << 3 | 2);
         self.varint(data.len() as u64);
         self.bytes.extend_from_slice(data);
     }
 
-    fn text(&mut self, field: u64, text: &str) {
+    /// A string.
+    pub fn text(&mut self, field: u64, text: &str) {
         self.data(field, text.as_bytes());
     }
 
-    fn message(&mut self, field: u64, message: Message) {
+    /// A message within this one.
+    pub fn message(&mut self, field: u64, message: Message) {
         self.data(field, &message.bytes);
     }
 

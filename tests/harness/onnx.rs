@@ -1,6 +1,7 @@
 //! Tiny models of every kind that the scenarios want, written byte by byte. Those whose answer
 //! tells which version ran, and plain networks, come from `load_tests::onnx_file`.
 
+use load_tests::onnx_file::{Message, node, tensor};
 use load_tests::random::Random;
 
 pub use load_tests::onnx_file::{mlp, tag};
@@ -35,7 +36,7 @@ pub fn doubling_two_rows() -> Vec<u8> {
 
 fn doubling_of(rows: Axis) -> Vec<u8> {
     let mut graph = Message::default();
-    graph.message(5, floats("two", &[1], &[2.0]));
+    graph.message(5, tensor("two", &[1], &[2.0]));
     graph.message(1, node("Mul", &["x", "two"], "y"));
     graph.message(11, value("x", FLOAT, &[rows, Of(4)]));
     graph.message(12, value("y", FLOAT, &[rows, Of(4)]));
@@ -52,10 +53,10 @@ pub fn slow_doubling(layers: usize) -> Vec<u8> {
         (0..rows * columns).map(|_| (random.normal() * scale) as f32).collect()
     };
     let mut graph = Message::default();
-    graph.message(5, floats("two", &[1], &[2.0]));
-    graph.message(5, floats("widen", &[4, WIDTH], &drawn(4, WIDTH)));
-    graph.message(5, floats("layer", &[WIDTH, WIDTH], &drawn(WIDTH, WIDTH)));
-    graph.message(5, floats("nothing", &[WIDTH, 4], &[0.0; WIDTH * 4]));
+    graph.message(5, tensor("two", &[1], &[2.0]));
+    graph.message(5, tensor("widen", &[4, WIDTH], &drawn(4, WIDTH)));
+    graph.message(5, tensor("layer", &[WIDTH, WIDTH], &drawn(WIDTH, WIDTH)));
+    graph.message(5, tensor("nothing", &[WIDTH, 4], &[0.0; WIDTH * 4]));
     graph.message(1, node("MatMul", &["x", "widen"], "active0"));
     for number in 0..layers {
         let [input, sum, active] =
@@ -89,7 +90,7 @@ pub fn sum_and_difference() -> Vec<u8> {
 /// other number.
 pub fn lookup() -> Vec<u8> {
     let mut graph = Message::default();
-    graph.message(5, floats("table", &[3], &[10.0, 20.0, 30.0]));
+    graph.message(5, tensor("table", &[3], &[10.0, 20.0, 30.0]));
     graph.message(1, node("Gather", &["table", "x"], "y"));
     graph.message(11, value("x", INT64, &[Batch, Of(1)]));
     graph.message(12, value("y", FLOAT, &[Batch, Of(1)]));
@@ -118,25 +119,6 @@ fn model(mut graph: Message) -> Vec<u8> {
     model.bytes
 }
 
-fn node(operator: &str, inputs: &[&str], output: &str) -> Message {
-    let mut node = Message::default();
-    inputs.iter().for_each(|input| node.text(1, input));
-    node.text(2, output);
-    node.text(3, output);
-    node.text(4, operator);
-    node
-}
-
-fn floats(name: &str, dims: &[usize], values: &[f32]) -> Message {
-    let mut tensor = Message::default();
-    dims.iter().for_each(|dim| tensor.number(1, *dim as u64));
-    tensor.number(2, FLOAT);
-    tensor.text(8, name);
-    let raw: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-    tensor.field(9, &raw);
-    tensor
-}
-
 fn value(name: &str, element: u64, axes: &[Axis]) -> Message {
     let mut shape = Message::default();
     for axis in axes {
@@ -156,39 +138,4 @@ fn value(name: &str, element: u64, axes: &[Axis]) -> Message {
     info.text(1, name);
     info.message(2, kind);
     info
-}
-
-/// One Protocol Buffers message under construction.
-#[derive(Default)]
-struct Message {
-    bytes: Vec<u8>,
-}
-
-impl Message {
-    fn number(&mut self, field: u64, value: u64) {
-        self.varint(field << 3);
-        self.varint(value);
-    }
-
-    fn field(&mut self, field: u64, bytes: &[u8]) {
-        self.varint(field << 3 | 2);
-        self.varint(bytes.len() as u64);
-        self.bytes.extend_from_slice(bytes);
-    }
-
-    fn text(&mut self, field: u64, text: &str) {
-        self.field(field, text.as_bytes());
-    }
-
-    fn message(&mut self, field: u64, message: Self) {
-        self.field(field, &message.bytes);
-    }
-
-    fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.bytes.push(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.bytes.push(value as u8);
-    }
 }
