@@ -29,8 +29,7 @@ pub struct Args {
     admin_listen: Option<String>,
 }
 
-/// The conventional exit code of a configuration error (`EX_CONFIG` is 78, usage is 64; this
-/// project promises 64).
+/// Settings with mistakes: the exit code of wrong usage in `sysexits.h`, told apart from clap's 2.
 const BAD_SETTINGS: u8 = 64;
 
 fn parse_model(text: &str) -> Result<(ModelName, PathBuf), String> {
