@@ -117,8 +117,21 @@ impl Pushes {
         Ok(operation)
     }
 
-    /// Resumes the checks that a process before this one did not finish.
-    pub async fn resume(&self) -> Result<(), weighbridge_registry::Error> {
+    /// Resumes the checks that a process before this one did not finish, beside everything
+    /// else: a model that takes long to check must not keep the others from being ready.
+    pub fn resume(&self) {
+        let pushes = self.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                resumed = pushes.resume_all() => if let Err(error) = resumed {
+                    tracing::error!(error = chain(&error), "cannot resume checks");
+                },
+                () = pushes.stop.cancelled() => {}
+            }
+        });
+    }
+
+    async fn resume_all(&self) -> Result<(), weighbridge_registry::Error> {
         let registry = &self.control.registry;
         let unfinished = registry.operations(weighbridge_registry::MOST_LISTED).await?;
         let mut unfinished: Vec<Operation> =
@@ -181,6 +194,11 @@ impl Pushes {
         operation: &mut Operation,
     ) -> Result<VersionRecord, Problem> {
         let _turn = self.checks.acquire().await.map_err(Problem::internal)?;
+        // Two pushes of one file, or a push and a resumed check, ask for the same check: who
+        // comes second finds it done.
+        if let Some(checked) = self.checked(operation).await {
+            return Ok(checked);
+        }
         "loading and measuring in a process of its own".clone_into(&mut operation.progress);
         operation.updated_at = now_ms();
         self.control.registry.put_operation(operation).await?;
@@ -197,9 +215,18 @@ impl Pushes {
         };
         let actor = Actor::system();
         let registry = &self.control.registry;
-        let record =
-            registry.finish_check(&record.model, record.version, outcome, &actor, now_ms()).await?;
-        Ok(record)
+        let recorded =
+            registry.finish_check(&record.model, record.version, outcome, &actor, now_ms()).await;
+        match recorded {
+            Ok(record) => Ok(record),
+            Err(error) => self.checked(operation).await.ok_or_else(|| error.into()),
+        }
+    }
+
+    /// The version of an operation, if its check has ended.
+    async fn checked(&self, operation: &Operation) -> Option<VersionRecord> {
+        let record = self.current(operation).await.ok()?;
+        (record.state != VersionState::Checking).then_some(record)
     }
 
     /// The version of an operation as it stands.

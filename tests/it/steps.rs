@@ -189,3 +189,16 @@ async fn exit_codes_tell_scripts_what_went_wrong() {
     let no_server = ["status", "--data-dir", folder.path().to_str().unwrap()];
     Invocation::run(no_server).await.ended(3, &["no server address"]);
 }
+
+#[tokio::test]
+async fn pushes_of_one_file_at_once_are_one_version_and_all_end_well() {
+    let gateway = Gateway::start().ready().await;
+    let file = gateway.file("same.onnx", &tag(1.0));
+    let push = ["push", "same", file.to_str().unwrap()];
+    let (a, b, c) = tokio::join!(gateway.cli(&push), gateway.cli(&push), gateway.cli(&push));
+    for pushed in [a, b, c] {
+        pushed.ended(0, &["1 of same, ready"]);
+    }
+    let versions = gateway.cli(&["versions", "same", "--json"]).await.ended(0, &[]).json();
+    assert_eq!(versions["versions"].as_array().map(Vec::len), Some(1));
+}

@@ -82,7 +82,8 @@ pub async fn submit(
 }
 
 /// Splits a request that is larger than a batch, so that idle workers share it, and joins the
-/// pieces. All pieces are queued or none is started: the first refusal drops the others.
+/// pieces. The request is admitted as a whole; when one piece fails, those that have not begun
+/// are skipped.
 async fn submit_pieces(
     compute: &Arc<Compute>,
     queue: &Arc<Queue>,
