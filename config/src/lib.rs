@@ -6,6 +6,7 @@
 //! * [`split`]: the weights of a route and the exact key ranges they own.
 //! * [`manifest`]: what an artifact consists of, and its digest.
 //! * [`model_settings`]: the per-model settings that live in the registry.
+//! * [`rollout`]: what an operator says about a rollout.
 //! * [`settings`]: the process settings of the TOML file, with environment overrides.
 //! * [`client`]: where a command finds the server and its key.
 //!
@@ -16,6 +17,7 @@ mod environment;
 pub mod manifest;
 pub mod model_settings;
 pub mod names;
+pub mod rollout;
 pub mod settings;
 pub mod split;
 pub mod tensor;
@@ -24,6 +26,7 @@ pub use client::{ClientSettings, Secret};
 pub use manifest::{Digest, FileRole, Manifest, ManifestFile};
 pub use model_settings::{ModelSettings, Sticky, V1Dialect};
 pub use names::{AliasName, InvalidName, ModelName, Version};
+pub use rollout::RolloutSpec;
 pub use settings::{ByteSize, Mistakes, Overrides, Settings};
 pub use split::{Split, SplitError};
 pub use tensor::{Datatype, Signature, Tensor, TensorData, TensorSpec};
