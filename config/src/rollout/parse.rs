@@ -66,7 +66,8 @@ where
     D::Error: fmt::Display,
 {
     let mut unknown = Vec::new();
-    let mut note = |path: serde_ignored::Path<'_>| unknown.push(path.to_string());
+    // An optional table is a step of its own in these paths, written as a question mark.
+    let mut note = |path: serde_ignored::Path<'_>| unknown.push(path.to_string().replace(".?", ""));
     let mut track = serde_path_to_error::Track::new();
     let document = serde_path_to_error::Deserializer::new(document, &mut track);
     let document = serde_ignored::Deserializer::new(document, &mut note);
