@@ -3,6 +3,8 @@
 //! Tensors are dense and row-major. Axis 0 of every batchable tensor is the batch: its length
 //! is the number of rows of the request.
 
+pub mod compare;
+
 use std::fmt;
 use std::str::FromStr;
 
