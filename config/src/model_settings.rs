@@ -48,6 +48,19 @@ pub struct ModelSettings {
     /// The dialect of `/v1`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub v1_dialect: Option<V1Dialect>,
+    /// Whether stable answers what a canary in a rollout fails.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rescue: Option<bool>,
+    /// How long a canary may take before stable is asked, in microseconds; unset: four times
+    /// stable's own p99.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rescue_after_us: Option<u64>,
+    /// False when running a request twice does harm: no rescue and no shadow then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idempotent: Option<bool>,
+    /// True when NaN and infinities are answers and not failures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_nan: Option<bool>,
 }
 
 /// A `key=value` that is not a setting, or whose value does not fit; names both.
@@ -60,13 +73,17 @@ pub struct InvalidSetting {
 }
 
 /// The settings an operator may name, with what each wants.
-pub const MODEL_SETTING_KEYS: [(&str, &str); 6] = [
+pub const MODEL_SETTING_KEYS: [(&str, &str); 10] = [
     ("max_batch_size", "rows, a whole number from 1 to 65536"),
     ("max_queue_delay", "a duration such as 0s, 500us or 2ms, at most 10s"),
     ("max_queue_size", "rows, a whole number from 1 to 1000000"),
     ("timeout", "a duration such as 250ms or 30s, from 1ms to 1h"),
     ("sticky", "header:NAME, such as header:x-user-id"),
     ("v1_dialect", "tfs or kserve"),
+    ("rescue", "on or off"),
+    ("rescue_after", "auto, or a duration such as 50ms, from 1ms to 1h"),
+    ("idempotent", "true or false"),
+    ("allow_nan", "true or false"),
 ];
 
 impl ModelSettings {
@@ -106,6 +123,15 @@ impl ModelSettings {
                 (1..=3_600_000).contains(&timeout).then_some(timeout)
             }),
             "sticky" => put(&mut self.sticky, clear, || parse_sticky(value)),
+            "rescue" => put(&mut self.rescue, clear, || one_of(value, "on", "off")),
+            "rescue_after" => put(&mut self.rescue_after_us, clear || value == "auto", || {
+                let limit = humantime::parse_duration(value).ok()?;
+                (Duration::from_millis(1)..=Duration::from_secs(3600))
+                    .contains(&limit)
+                    .then_some(limit.as_micros() as u64)
+            }),
+            "idempotent" => put(&mut self.idempotent, clear, || one_of(value, "true", "false")),
+            "allow_nan" => put(&mut self.allow_nan, clear, || one_of(value, "true", "false")),
             _ => put(&mut self.v1_dialect, clear, || match value {
                 "tfs" => Some(V1Dialect::Tfs),
                 "kserve" => Some(V1Dialect::Kserve),
@@ -124,6 +150,10 @@ fn put<T>(field: &mut Option<T>, clear: bool, parse: impl FnOnce() -> Option<T>)
         *field = value;
     }
     fits
+}
+
+fn one_of(value: &str, yes: &str, no: &str) -> Option<bool> {
+    (value == yes || value == no).then(|| value == yes)
 }
 
 fn whole(text: &str, least: u32, most: u32) -> Option<u32> {
@@ -155,6 +185,10 @@ mod tests {
                 ("timeout", "250ms"),
                 ("sticky", "header:X-User-Id"),
                 ("v1_dialect", "kserve"),
+                ("rescue", "off"),
+                ("rescue_after", "50ms"),
+                ("idempotent", "false"),
+                ("allow_nan", "true"),
             ]))
             .unwrap();
         let expected = ModelSettings {
@@ -164,6 +198,10 @@ mod tests {
             timeout_ms: Some(250),
             sticky: Some(Sticky::Header("x-user-id".into())),
             v1_dialect: Some(V1Dialect::Kserve),
+            rescue: Some(false),
+            rescue_after_us: Some(50_000),
+            idempotent: Some(false),
+            allow_nan: Some(true),
         };
         assert_eq!(set, expected);
         let clear: Vec<_> = MODEL_SETTING_KEYS.iter().map(|(k, _)| (*k, "default")).collect();

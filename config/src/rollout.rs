@@ -89,15 +89,15 @@ pub struct ShadowStage {
     pub percent: Percent,
 }
 
-/// The beginning of a canary's life, when its caches are cold: until both have passed, no
-/// latency and no promotion evidence is counted.
+/// The beginning of a canary's life, when its caches are cold: only the hard guard counts it.
+/// It ends with the first of the two.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct WarmUp {
-    /// At most this long...
+    /// This long...
     #[serde(with = "duration")]
     pub time: Duration,
-    /// ...or until the canary has answered so many requests, whichever comes first.
+    /// ...or so many canary requests.
     pub requests: u64,
 }
 
