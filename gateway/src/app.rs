@@ -29,8 +29,11 @@ use crate::gateway::{Gateway, Urls};
 use crate::loading::loader::Loader;
 use crate::now_ms;
 use crate::push::Pushes;
+use crate::rollout::controller::Controller;
+use crate::rollout::moves::Moves;
 use crate::rollout::snapshot::Snapshot;
 use crate::rollout::sync::Sync;
+use crate::rollout::trials::Trials;
 use crate::serving::compute::Compute;
 use crate::telemetry::names;
 
@@ -89,12 +92,23 @@ pub async fn serve(
     let max_batch_rows = settings.serving.max_batch_size as usize;
     let loader =
         Loader::start(Arc::clone(&store), settings.engine.load_threads as usize, max_batch_rows)?;
+    let slots = compute_slots(&settings);
     let sync = Sync::new(
         Arc::clone(&registry),
         loader.clone(),
         Arc::clone(&live),
         &settings,
+        Arc::new(Trials::new(settings.limits.max_timeout, slots)),
         tasks.clone(),
+    );
+    let moves = Moves::new(Arc::clone(&registry), Arc::clone(&sync));
+    let rollouts = Controller::new(
+        Arc::clone(&registry),
+        moves,
+        Arc::clone(&sync),
+        Arc::clone(&live),
+        tasks.clone(),
+        stop.clone(),
     );
     let control = Control { registry: Arc::clone(&registry), sync: Arc::clone(&sync) };
     let pushes = Pushes::new(
@@ -106,10 +120,11 @@ pub async fn serve(
         stop.clone(),
     );
     let gateway = Arc::new(Gateway {
-        compute: Compute::start(compute_slots(&settings), tasks.clone())?,
+        compute: Compute::start(slots, tasks.clone())?,
         live,
         control,
         pushes,
+        rollouts,
         drain: Drain::default(),
         key_use: KeyUse::default(),
         metrics,
@@ -122,6 +137,7 @@ pub async fn serve(
     let (admin_key_file, new_admin_key) = startup::ensure_admin_key(&gateway, &data_dir).await?;
     sync.refresh().await.context("cannot read the registry")?;
     tasks.spawn(Arc::clone(&sync).follow(gateway.settings.registry.poll_interval, stop.clone()));
+    tasks.spawn(Arc::clone(&gateway.rollouts).follow());
     background::start(&gateway, &store, &tasks, &stop);
     let limits = ConnectionLimits {
         max_connections: gateway.settings.limits.max_connections,

@@ -9,5 +9,5 @@
 mod assign;
 mod decide;
 
-pub use assign::{point_of_coin, point_of_key};
+pub use assign::{hash_of_key, point_of_coin, point_of_key};
 pub use decide::{Ask, Availability, Decision, Key, ModelRoute, Reason, Refusal, Variant, decide};

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use weighbridge_config::{Digest, ModelName, Version};
 use weighbridge_model_store::stream_of;
 use weighbridge_registry::{
-    Actor, Registry, Role, RouteChange, SqliteRegistry, VersionInfo, VersionState,
+    Actor, IfRollout, Registry, Role, RouteChange, SqliteRegistry, VersionInfo, VersionState,
 };
 
 use super::Startup;
@@ -183,7 +183,7 @@ async fn promote_unless_set(
         // A new file under a name whose route nobody but us has touched.
         Some(route) if route.set_by == by.actor.id && is_new => {
             let change = RouteChange::promote(version);
-            let set = gateway.control.set_route(model, change, &by).await;
+            let set = gateway.control.set_route(model, change, IfRollout::Refuse, &by).await;
             set.map_err(|p| p.detail.into_owned())?;
         }
         Some(_) => {}

@@ -16,12 +16,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use weighbridge_config::{Digest, ModelName, Split, Version, settings};
 use weighbridge_registry::{
-    Model, Registry, Snapshot as RegistrySnapshot, VersionRecord, VersionState,
+    Model, Registry, Rollout, Snapshot as RegistrySnapshot, VersionRecord, VersionState,
 };
 use weighbridge_routing::{Availability, ModelRoute};
 
 use crate::loading::loader::Loader;
 use crate::rollout::snapshot::{EffectiveSettings, ServedModel, Snapshot};
+use crate::rollout::trial::Trial;
+use crate::rollout::trials::{Trials, observed};
 use crate::serving::loaded::LoadedVersion;
 use crate::serving::queue::Queue;
 use crate::telemetry::events;
@@ -65,6 +67,9 @@ pub struct Sync {
     state: Mutex<State>,
     /// Rung when a load has ended, so that the snapshot is made anew.
     changed: Notify,
+    /// The registry as it was read last, for those who follow it.
+    seen: watch::Sender<Option<Arc<RegistrySnapshot>>>,
+    pub trials: Arc<Trials>,
     tasks: TaskTracker,
 }
 
@@ -75,12 +80,15 @@ impl Sync {
         loader: Loader,
         live: Arc<ArcSwap<Snapshot>>,
         settings: &settings::Settings,
+        trials: Arc<Trials>,
         tasks: TaskTracker,
     ) -> Arc<Self> {
         Arc::new(Self {
             registry,
             loader,
             live,
+            seen: watch::Sender::new(None),
+            trials,
             serving: settings.serving.clone(),
             versions_per_model: settings.engine.loaded_versions_per_model as usize,
             state: Mutex::default(),
@@ -110,6 +118,17 @@ impl Sync {
         let seen = self.registry.snapshot().await?;
         self.adopt(&mut state, seen);
         Ok(())
+    }
+
+    /// Makes the snapshot anew from what is known: after a rollout was set aside.
+    pub async fn republish(&self) {
+        let mut state = self.state.lock().await;
+        self.publish(&mut state);
+    }
+
+    /// The registry as it was read last, and a bell for each time it is read.
+    pub fn seen(&self) -> watch::Receiver<Option<Arc<RegistrySnapshot>>> {
+        self.seen.subscribe()
     }
 
     /// Waits until each of `versions` is loaded, loading what is not.
@@ -183,6 +202,7 @@ impl Sync {
                 self.start_load(state, model, record);
             }
         }
+        self.seen.send_replace(Some(Arc::new(seen.clone())));
         state.seen = Some(seen);
         self.publish(state);
     }
@@ -262,6 +282,16 @@ impl Sync {
         }
         let split = model.route.as_ref().map(|r| r.split.clone());
         let split = route_in_force(split, &versions, old.map(|o| &o.route));
+        let active = model.rollout.as_ref().filter(|r| r.is_active());
+        let split = match active {
+            // Decided here, and not recorded yet: the canary has no traffic already.
+            Some(rollout) if self.trials.is_set_aside(&rollout.id) => {
+                Some(Split::all_to(rollout.from))
+            }
+            _ => split,
+        };
+        let settings = EffectiveSettings::of(model, &self.serving);
+        let trial = active.and_then(|rollout| self.trial(rollout, model, split.as_ref(), &loaded));
         let route = ModelRoute {
             salt: model.name.to_string(),
             split,
@@ -272,9 +302,24 @@ impl Sync {
             name: model.name.clone(),
             route,
             loaded,
-            settings: EffectiveSettings::of(model, &self.serving),
+            settings,
             queue: Arc::clone(queue),
+            trial,
         }
+    }
+
+    /// The trial of an active rollout, once its route is in force.
+    fn trial(
+        &self,
+        rollout: &Rollout,
+        model: &Model,
+        split: Option<&Split>,
+        loaded: &BTreeMap<Version, Arc<LoadedVersion>>,
+    ) -> Option<Arc<Trial>> {
+        let route = model.route.as_ref().filter(|route| split == Some(&route.split))?;
+        let (stable, canary) = (loaded.get(&rollout.from)?, loaded.get(&rollout.to)?);
+        let observed = observed(&rollout.spec, model.settings.sticky.is_some());
+        self.trials.in_force(rollout, observed, route, stable, canary)
     }
 }
 
@@ -309,8 +354,11 @@ fn is_settled(model: &Model, slots: &HashMap<Key, (Digest, Slot)>) -> bool {
 fn wanted_versions(model: &Model, most: usize) -> Vec<Version> {
     let is_ready = |v: &Version| model.version(*v).is_some_and(|r| r.state == VersionState::Ready);
     let routes = model.route.iter().chain(&model.previous_route);
-    let named =
-        routes.flat_map(|r| r.split.weights().into_keys()).chain(model.aliases.values().copied());
+    let active = model.rollout.iter().filter(|r| r.is_active());
+    let named = routes
+        .flat_map(|r| r.split.weights().into_keys())
+        .chain(active.flat_map(|r| [r.from, r.to]))
+        .chain(model.aliases.values().copied());
     let mut wanted: Vec<Version> = Vec::new();
     for version in named.filter(is_ready) {
         if !wanted.contains(&version) {

@@ -10,6 +10,7 @@ use weighbridge_config::{ModelName, Version};
 use crate::edge::problem::Kind;
 use crate::serving::batch::CloseReason;
 use crate::telemetry::names;
+pub use crate::telemetry::rollouts::{rescued, rollout_looked_at, rollout_moved, written_off};
 
 /// Metrics of one version.
 pub struct VersionMetrics {

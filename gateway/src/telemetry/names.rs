@@ -54,6 +54,16 @@ catalogue! {
         "predictions refused before they were queued: by the short name of the problem";
     NO_STICKY_KEY = "weighbridge_no_sticky_key", Counter, ["model"],
         "requests to a sticky model that carried no key";
+    RESCUED = "weighbridge_rescued", Counter, ["model", "version"],
+        "predictions that stable answered because this version, on trial, failed or overran";
+    WRITTEN_OFF = "weighbridge_runs_written_off", Counter, ["model", "version"],
+        "runs that did not end: given up, their thread replaced";
+    ROLLOUT_MOVES = "weighbridge_rollout_moves", Counter, ["model", "transition"],
+        "moves of rollouts: started, advanced, promoted, rolled_back and the other transitions";
+    ROLLOUT_WEIGHT = "weighbridge_rollout_weight", Gauge, ["model"],
+        "share of the traffic that the canary of a running rollout has, 0 to 1";
+    ROLLOUT_EVIDENCE = "weighbridge_rollout_evidence", Gauge, ["model", "stream"],
+        "evidence against the canary as a share of what a rollback takes (logarithms): 1 is enough";
     HTTP_REQUESTS = "weighbridge_http_requests", Counter, ["listener", "status"],
         "answers by listener (data, admin) and status code";
     LOADS = "weighbridge_loads", Counter, ["model", "outcome"],
