@@ -5,8 +5,8 @@
 //! (a temporary folder, or nothing).
 
 pub mod aliases;
-pub mod concurrency;
 pub mod chain;
+pub mod concurrency;
 pub mod experiments;
 pub mod feedback;
 pub mod fixture;

@@ -48,7 +48,9 @@ pub struct Rollout {
     pub reason: Option<String>,
     /// The verdict that came with the last move that had one; only the gateway knows its form.
     pub verdict: Option<Value>,
-    /// The sequence of the route that was in force before the rollout.
+    /// The sequence of the route that was in force before the rollout: where a rollback leads
+    /// from each of its routes. When that was a step which an earlier rollout had left in
+    /// force, the route before that one.
     pub base_route: u64,
     /// After a promotion: until when `from` is kept loaded, so that going back is one swap.
     pub undo_until: Option<Millis>,

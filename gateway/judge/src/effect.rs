@@ -15,9 +15,9 @@ use crate::verdict::Effect;
 const REJECTED: f64 = 40.0;
 /// Differences of mean scores are within ±1.
 const MOST: f64 = 0.999;
-const HALVINGS: usize = 30;
+const HALVINGS: usize = 20;
 /// What has been seen weighs against what is usual like this many requests (estimates only).
-const PRIOR_REQUESTS: f64 = 20.0;
+const PRIOR_REQUESTS: f64 = 10.0;
 
 /// What a stream has seen, by weight.
 type Seen = Vec<(Percent, Pair<Tally>)>;

@@ -1,12 +1,12 @@
-//! Answer times in buckets 3 % wide, and the thresholds that come from them.
+//! Answer times in buckets at most 3.2 % wide, and the thresholds that come from them.
 
 #[cfg(test)]
 mod tests;
 
 use std::time::Duration;
 
-/// The number of buckets: 1 µs to ten minutes; what is outside falls into the outermost ones.
-pub const BUCKETS: usize = 684;
+/// The number of buckets: 1 µs to nine minutes; what is outside falls into the outermost ones.
+pub const BUCKETS: usize = OCTAVES * PARTS;
 /// The quantiles of stable's answer times that separate the levels.
 pub const QUANTILES: [f64; 8] = [0.10, 0.25, 0.50, 0.75, 0.90, 0.95, 0.99, 0.999];
 /// A histogram is never decayed below this weight: a quiet model remembers its last requests.
@@ -14,22 +14,30 @@ pub const LEAST_WEIGHT: f64 = 200.0;
 /// With less than this weight there are no thresholds.
 pub const LEAST_FOR_THRESHOLDS: f64 = 20.0;
 
-const FIRST_NS: f64 = 1_000.0;
-const RATIO: f64 = 1.03;
+/// Doublings of the answer time, from 2^10 ns on.
+const OCTAVES: usize = 29;
+const FIRST_OCTAVE: u32 = 10;
+/// Equal parts of each octave: integers do, and no edge is rounded.
+const PARTS: usize = 32;
+const PART_BITS: u32 = PARTS.ilog2();
 
 /// The bucket of an answer time.
 pub fn bucket_of(ns: u64) -> usize {
-    if ns <= FIRST_NS as u64 {
+    let octave = ns.max(1).ilog2();
+    if octave < FIRST_OCTAVE {
         return 0;
     }
-    let bucket = (ns as f64 / FIRST_NS).ln() / RATIO.ln();
-    // Positive: checked above.
-    (bucket as usize).min(BUCKETS - 1)
+    let part = (ns >> (octave - PART_BITS)) as usize % PARTS;
+    ((octave - FIRST_OCTAVE) as usize * PARTS + part).min(BUCKETS - 1)
 }
 
-/// The upper edge of a bucket in nanoseconds.
+/// The longest answer time of a bucket, in nanoseconds (of the last one: of those that are not
+/// beyond the range).
 pub fn upper_edge_ns(bucket: usize) -> u64 {
-    (FIRST_NS * RATIO.powf(bucket.min(BUCKETS - 1) as f64 + 1.0)).ceil() as u64
+    let bucket = bucket.min(BUCKETS - 1);
+    let octave = (bucket / PARTS) as u32 + FIRST_OCTAVE;
+    let parts = (PARTS + bucket % PARTS + 1) as u64;
+    (parts << (octave - PART_BITS)) - 1
 }
 
 /// Lets `histogram` forget half of itself per minute, but keeps at least [`LEAST_WEIGHT`].

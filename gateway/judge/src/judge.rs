@@ -19,7 +19,7 @@ pub struct Judge {
     pub(crate) observed: Observed,
     pub(crate) state: State,
     absolute: Absolute,
-    /// Derived from spec, step and weight; made when a weight is first seen.
+    /// Derived from spec and step, for every weight at which something was counted.
     tables: Vec<Tables>,
 }
 
@@ -72,7 +72,10 @@ impl Judge {
 
     fn with(spec: &RolloutSpec, observed: Observed, state: State) -> Self {
         let absolute = Absolute::against(spec.guard.error_rate);
-        Self { spec: spec.clone(), observed, state, absolute, tables: Vec::new() }
+        let tables = Vec::new();
+        let mut judge = Self { spec: spec.clone(), observed, state, absolute, tables };
+        judge.make_all_tables();
+        judge
     }
 
     /// All that is needed to go on after a restart, and to replay a decision. A few KB.
@@ -83,18 +86,18 @@ impl Judge {
     /// From now on decisions are about `step`, at which the canary has `weight` (π): its share
     /// of the requests of the two variants.
     pub fn begin_epoch(&mut self, step: usize, weight: Percent) {
+        self.state.weight = weight;
         if self.state.step != step {
+            self.state.step = step;
             // Promotion margins are those of the step.
             self.tables.clear();
+            self.make_all_tables();
         }
-        self.state.step = step;
-        self.state.weight = weight;
     }
 
     /// Opens those new starts of the evidence that are due. Call it once per look, before the
     /// look absorbs. `at_ms` since the attempt began, never falling, not even over restarts.
     pub fn open_starts(&mut self, at_ms: u64) {
-        self.make_tables(&Tail::default());
         if let Some(log_share) = self.state.starts.due(at_ms, window_ms(&self.spec)) {
             let capitals: Vec<_> =
                 (0..self.state.streams.len()).map(|i| self.capitals(i, Test::Rollback)).collect();
@@ -128,7 +131,9 @@ impl Judge {
 
     /// Looks at the evidence; the largest of each stream is kept in the state.
     pub fn assess(&mut self, tail: &Tail) -> Assessment {
-        self.make_tables(tail);
+        for part in &tail.parts {
+            self.make_table(part.weight);
+        }
         let streams: Vec<_> =
             (0..self.state.streams.len()).map(|i| self.stream_evidence(i, tail)).collect();
         for (of, seen) in self.state.streams.iter_mut().zip(&streams) {
@@ -274,6 +279,7 @@ impl Judge {
     }
 
     fn counts_at(&mut self, weight: Percent) -> &mut Counts {
+        self.make_table(weight);
         let place = self.state.at.iter().position(|at| at.weight == weight);
         let place = place.unwrap_or_else(|| {
             self.state.at.push(AtWeight { weight, counts: Counts::default() });
@@ -282,15 +288,17 @@ impl Judge {
         &mut self.state.at[place].counts
     }
 
-    fn make_tables(&mut self, tail: &Tail) {
-        let seen = self.state.at.iter().map(|at| at.weight);
-        let weights: Vec<_> = seen.chain(tail.parts.iter().map(|part| part.weight)).collect();
-        for weight in weights.into_iter().filter(|weight| is_drawn(*weight)) {
-            if self.tables.iter().all(|table| table.weight != weight) {
-                let streams = Stream::judged(&self.spec).into_iter();
-                let streams = streams.map(|stream| self.factors(stream, weight)).collect();
-                self.tables.push(Tables { weight, streams });
-            }
+    fn make_all_tables(&mut self) {
+        for place in 0..self.state.at.len() {
+            self.make_table(self.state.at[place].weight);
+        }
+    }
+
+    fn make_table(&mut self, weight: Percent) {
+        if is_drawn(weight) && self.tables.iter().all(|table| table.weight != weight) {
+            let streams = Stream::judged(&self.spec).into_iter();
+            let streams = streams.map(|stream| self.factors(stream, weight)).collect();
+            self.tables.push(Tables { weight, streams });
         }
     }
 

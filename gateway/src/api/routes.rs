@@ -63,6 +63,16 @@ pub fn admin(gateway: &Arc<Gateway>) -> Router {
             "/models/{model}/aliases/{alias}",
             put(admin::models::set_alias).delete(admin::models::remove_alias),
         )
+        .route("/models/{model}/rollouts", get(admin::rollouts::list).post(admin::rollouts::start))
+        .route("/models/{model}/rollout", get(admin::rollouts::show))
+        .route("/models/{model}/rollout/why", get(admin::rollouts::why))
+        .route(
+            "/models/{model}/rollout/drill",
+            post(admin::rollouts::drill).delete(admin::rollouts::end_drill),
+        )
+        .route("/models/{model}/rollout/{verb}", post(admin::rollouts::operate))
+        .route("/rollouts", get(admin::rollouts::active))
+        .route("/rollouts/freeze", put(admin::rollouts::freeze))
         .route("/audit", get(admin::audit::list))
         .route("/keys", get(admin::keys::list).post(admin::keys::create))
         .route("/keys/{key}", delete(admin::keys::revoke))

@@ -147,7 +147,6 @@ fn history(name: &ModelName, mut view: RouteView) -> String {
 fn row(route: &Route) -> Vec<String> {
     let cause = match route.cause {
         RouteCause::Set => "set",
-        RouteCause::Step => "step of a rollout",
         RouteCause::Step => "rollout step",
         RouteCause::Promote => "promoted",
         RouteCause::RollBack => "rolled back",

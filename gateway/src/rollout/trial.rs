@@ -24,6 +24,9 @@ use crate::serving::submit::{Job, SubmitError, submit};
 const BUDGET_FACTOR: u64 = 4;
 /// ...but at least this long: below it the clock of a busy machine decides.
 const LEAST_BUDGET: Duration = Duration::from_millis(25);
+/// While stable's p99 is not known: this, or so many times its measured run, if that is longer.
+const UNKNOWN_BUDGET: Duration = Duration::from_secs(1);
+const UNKNOWN_FACTOR: u32 = 20;
 /// The place of the 99th percentile in the thresholds.
 const P99: usize = 6;
 
@@ -151,16 +154,20 @@ impl Trial {
     }
 
     /// How long an answer may take before it counts as a failure; of both variants, or the
-    /// comparison would not be fair. None while stable's own times are not known.
+    /// comparison would not be fair. None when nobody is rescued.
     fn budget(&self, model: &ServedModel) -> Option<Duration> {
         let rescue = &model.settings.rescue;
         if !rescue.is_on {
             return None;
         }
-        rescue.after.or_else(|| match self.shared.stable_p99.load(Ordering::Relaxed) {
-            0 => None,
-            p99 => Some(Duration::from_nanos(p99.saturating_mul(BUDGET_FACTOR)).max(LEAST_BUDGET)),
-        })
+        let of_p99 = match self.shared.stable_p99.load(Ordering::Relaxed) {
+            0 => {
+                let expected = Duration::from_secs_f64(self.stable.expected_us(1) / 1e6);
+                (expected * UNKNOWN_FACTOR).max(UNKNOWN_BUDGET)
+            }
+            p99 => Duration::from_nanos(p99.saturating_mul(BUDGET_FACTOR)).max(LEAST_BUDGET),
+        };
+        Some(rescue.after.unwrap_or(of_p99))
     }
 }
 

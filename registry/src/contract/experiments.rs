@@ -31,7 +31,10 @@ pub async fn an_experiment_runs_until_it_is_stopped(registry: Shared) {
     assert_eq!(conflict(stop(stale).await), started.revision);
     let stopped = stop(Some(started.revision)).await.expect("a stop");
     assert_eq!((stopped.state, &stopped.outcome), (ExperimentState::Stopped, &outcome));
-    assert_eq!((stopped.stopped_at, stopped.stopped_by.as_deref()), (Some(NOON + 5), Some("key:wbk_ada")));
+    assert_eq!(
+        (stopped.stopped_at, stopped.stopped_by.as_deref()),
+        (Some(NOON + 5), Some("key:wbk_ada"))
+    );
     let at_rest = (snapshot(&registry).await, events(&registry).await);
     assert_eq!(stop(None).await.expect("the same stop"), stopped);
     assert_eq!((snapshot(&registry).await, events(&registry).await), at_rest);

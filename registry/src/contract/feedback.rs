@@ -192,7 +192,8 @@ pub async fn feedback_is_taken_once(registry: Shared) {
     expose(&registry, &[exposure(&id, "ann", "blue", 0), exposure(&id, "bob", "red", 0)]).await;
     let first = clicks(unit("ann"), 1.0, 1, Some("k-1"));
     let later = NewFeedback { at: NOON + 2, ..first.clone() };
-    let (more, other) = (clicks(unit("ann"), 2.0, 1, Some("k-1")), clicks(unit("bob"), 1.0, 1, Some("k-1")));
+    let (more, other) =
+        (clicks(unit("ann"), 2.0, 1, Some("k-1")), clicks(unit("bob"), 1.0, 1, Some("k-1")));
     let batch = [first.clone(), later.clone(), more, other];
     let outcomes = report(&registry, &batch).await;
     let (repeated, reused) = (FeedbackOutcome::Repeated, FeedbackOutcome::KeyReused);
@@ -214,7 +215,11 @@ pub async fn late_feedback_counts_for_the_experiment_of_then(registry: Shared) {
     expose(&registry, &[exposure(&new, "ann", "red", 100)]).await;
     let outcomes = report(
         &registry,
-        &[clicks(unit("ann"), 1.0, 99, None), clicks(unit("ann"), 1.0, 100, None), clicks(unit("ann"), 1.0, 9, None)],
+        &[
+            clicks(unit("ann"), 1.0, 99, None),
+            clicks(unit("ann"), 1.0, 100, None),
+            clicks(unit("ann"), 1.0, 9, None),
+        ],
     )
     .await;
     assert_eq!(outcomes, [counted(&old), counted(&new), FeedbackOutcome::BeforeExposure]);

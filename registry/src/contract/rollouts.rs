@@ -39,7 +39,10 @@ pub async fn a_rollout_goes_step_by_step_to_all_traffic(registry: Shared) {
     assert_eq!(split(&started), "1=95% 2=5%");
 
     let second = step(&registry, RolloutMove::Advance).await.expect("a step");
-    assert_eq!((split(&second), rollout(&second).phase), ("1=75% 2=25%".into(), Phase::Live { step: 1 }));
+    assert_eq!(
+        (split(&second), rollout(&second).phase),
+        ("1=75% 2=25%".into(), Phase::Live { step: 1 })
+    );
     for model in [&started, &second] {
         assert_eq!((cause(model), previous(model)), (Some(RouteCause::Step), Some(1)));
         assert_eq!(model.previous_route, base.route);
@@ -227,9 +230,7 @@ pub async fn a_route_is_set_only_by_ending_the_rollout(registry: Shared) {
         let change = RouteChange::promote(v(version));
         registry.set_route(fraud(), change, if_rollout, None, ada(), NOON).await
     };
-    let back = async |if_rollout| {
-        registry.roll_back(fraud(), if_rollout, None, ada(), NOON).await
-    };
+    let back = async |if_rollout| registry.roll_back(fraud(), if_rollout, None, ada(), NOON).await;
     start(&registry, 2, steps(&[5])).await.expect("a rollout");
     let before = (snapshot(&registry).await, events(&registry).await);
     for refused in [set(1, IfRollout::Refuse).await, back(IfRollout::Refuse).await] {

@@ -76,7 +76,7 @@ fn connections(most: u32) -> SqlitePoolOptions {
 }
 
 /// All migrations that this binary knows, oldest first.
-fn migrations() -> Vec<Migration> {
+pub(super) fn migrations() -> Vec<Migration> {
     let known = [
         (1, "init", include_str!("../../migrations/0001_init.sql")),
         (KNOWN_SCHEMA, "rollouts", include_str!("../../migrations/0002_rollouts.sql")),

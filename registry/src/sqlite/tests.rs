@@ -10,6 +10,9 @@ use super::*;
 use crate::contract::fixture::*;
 use crate::{Error, RouteCause, VersionState};
 
+mod chain;
+mod rollouts;
+
 mod in_memory {
     use super::*;
 

@@ -138,7 +138,11 @@ pub(crate) fn start(
         ended_at: None,
         reason: new.reason,
         verdict: None,
-        base_route: base.sequence,
+        // A step that an ended rollout has left in force is none that anybody goes back to.
+        base_route: match (base.cause, base.previous) {
+            (RouteCause::Step, Some(before)) => before,
+            _ => base.sequence,
+        },
         undo_until: None,
     };
     let route = match phase {

@@ -171,17 +171,20 @@ pub fn hard_faults() {
 fn shared_outage() {
     const RUNS: u64 = 1000;
     println!("\n| both fail | 1 % | 5 % | 50 % |\n|---|---|---|---|");
-    let cells = WEIGHTS.map(|weight| {
-        let mut trial = Trial::hour(Percent::whole(weight), Weather::Calm, 1.0, NO_FAULT);
-        trial.look_every = 1;
-        trial.most_s = 2000.0 / PER_S;
-        let ends: Vec<_> =
-            (0..RUNS).map(|run| trial.run(seed([6, 0, weight.into()], run))).collect();
-        let back = ends.iter().filter(|end| end.is_rolled_back()).count();
-        let held = ends.iter().filter(|end| !end.is_rolled_back() && end.held > 0).count();
-        format!("rolled back {back}, held {held}")
-    });
-    println!("| all requests, from the start (of {RUNS}) | {} |", cells.join(" | "));
+    for relative in [20.0, 100.0] {
+        let cells = WEIGHTS.map(|weight| {
+            let mut trial = Trial::hour(Percent::whole(weight), Weather::Calm, 1.0, NO_FAULT);
+            trial.spec.guard.relative = relative;
+            (trial.look_every, trial.most_s) = (1, 2000.0 / PER_S);
+            let ends: Vec<_> =
+                (0..RUNS).map(|run| trial.run(seed([6, 0, weight.into()], run))).collect();
+            let back = ends.iter().filter(|end| end.is_rolled_back()).count();
+            let held = ends.iter().filter(|end| !end.is_rolled_back() && end.held > 0).count();
+            format!("rolled back {back}, held {held}")
+        });
+        let cells = cells.join(" | ");
+        println!("| all requests, from the start, relative = {relative} (of {RUNS}) | {cells} |");
+    }
     let cells = WEIGHTS.map(|weight| {
         let trial = Trial::hour(Percent::whole(weight), Weather::Calm, 0.05, NO_FAULT);
         let (all, _) = rolled_back(&trial, 100, [7, 0, weight.into()]);

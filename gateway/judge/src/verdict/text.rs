@@ -74,8 +74,19 @@ impl Verdict {
 
     fn hold(&self, f: &mut Formatter<'_>, reason: HoldReason) -> fmt::Result {
         match (reason, &self.seen) {
-            (HoldReason::CommonCause, _) => {
-                write!(f, "common-cause: both variants fail")
+            (HoldReason::CommonCause, Seen::Live(seen)) => {
+                let (canary, stable) = (&seen.total.canary, &seen.total.stable);
+                // Stable's open requests were completed as errors that nobody has seen.
+                let failed = stable.err.saturating_sub(seen.open.stable);
+                let rate = |bad: u64, n: u64| {
+                    let share = percent(bad as f64 / n.max(1) as f64);
+                    format!("{share} % ({}/{})", Count(bad), Count(n))
+                };
+                let (canary, stable) = (rate(canary.err, canary.n()), rate(failed, stable.n()));
+                write!(
+                    f,
+                    "common-cause: both variants fail, the canary {canary} and stable {stable}"
+                )
             }
             (HoldReason::Split, Seen::Live(seen)) => {
                 let (canary, stable) = (seen.counted.canary.n(), seen.counted.stable.n());
@@ -105,7 +116,8 @@ impl Verdict {
                 let at_step = Time(self.situation.at_step_ms);
                 write!(f, "inconclusive: no verdict in {at_step} at this step")
             }
-            (HoldReason::Split, Seen::Shadow(_)) => write!(f, "split"),
+            // Of live steps only.
+            (HoldReason::Split | HoldReason::CommonCause, Seen::Shadow(_)) => Ok(()),
         }
     }
 

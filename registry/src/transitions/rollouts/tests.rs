@@ -35,8 +35,7 @@ fn under_way(spec: RolloutSpec, phase: Phase, standing: Standing) -> Model {
     model.route = Some(route(4, 1, Some(2)));
     let new = NewRollout { id: "ro-1".to_owned(), to: v(5), spec, reason: None };
     let started = Moment { revision: 8, at: 1_000, ..MOMENT };
-    let mut rollout =
-        start(&model, new, Earlier::default(), &started).expect("a rollout").rollout;
+    let mut rollout = start(&model, new, Earlier::default(), &started).expect("a rollout").rollout;
     if let Phase::Live { step } = phase {
         let weight = rollout.spec.steps[step].as_points();
         let base = model.route.replace(route(5, 1, Some(4)));
