@@ -7,6 +7,7 @@
 //! The generator is one thread over non-blocking sockets ([`connection`]), because it shares its
 //! cores with the server it measures: what it spends, the server cannot.
 
+pub mod admin;
 pub mod body;
 pub mod cli;
 pub mod connection;
@@ -16,6 +17,7 @@ pub mod onnx_file;
 pub mod process;
 pub mod random;
 pub mod saturate;
+pub mod scenario;
 pub mod schedule;
 pub mod steady;
 pub mod stop;

@@ -60,6 +60,11 @@ impl Schedule {
         Duration::from_secs_f64(self.end_seconds)
     }
 
+    /// Ends the schedule there, if it does not end sooner.
+    pub fn cut(&mut self, at: Duration) {
+        self.end_seconds = self.end_seconds.min(at.as_secs_f64());
+    }
+
     fn step(&mut self) {
         self.index += 1;
         match self.arrivals {
@@ -103,6 +108,17 @@ mod tests {
         assert!(*times.last().unwrap() < Duration::from_secs(20));
         // 20,000 expected, standard deviation 141: five of them either side.
         assert!((19_300..20_700).contains(&times.len()), "{} arrivals", times.len());
+    }
+
+    #[test]
+    fn a_cut_schedule_ends_there_and_never_later_than_before() {
+        let mut schedule =
+            Schedule::new(Arrivals::Uniform, 10.0, Duration::from_secs(1), 0).unwrap();
+        schedule.cut(Duration::from_secs(5));
+        assert_eq!(schedule.end(), Duration::from_secs(1));
+        schedule.cut(Duration::from_millis(250));
+        assert_eq!(schedule.end(), Duration::from_millis(250));
+        assert_eq!(schedule.count(), 3);
     }
 
     #[test]
