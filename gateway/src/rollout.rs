@@ -7,6 +7,7 @@
 //! * [`coin`]: whether a rollout drew this request's coin.
 //! * [`trials`]: those in force, kept over snapshots.
 //! * [`evidence`]: the cells that requests are counted in; [`units`]: sticky keys seen.
+//! * [`rewards`]: what users report back.
 //! * [`harvest`]: from cells to increments for the judge (`weighbridge-judge`).
 //! * [`course`]: one rollout under judgement: looks, decides, says what to do.
 //! * [`controller`]: runs the courses and does what they say.
@@ -21,6 +22,7 @@ pub mod explain;
 pub mod harvest;
 pub mod moves;
 pub mod operate;
+pub mod rewards;
 pub mod snapshot;
 pub mod sync;
 pub mod trial;

@@ -15,7 +15,10 @@ use crate::verdict::Effect;
 const REJECTED: f64 = 40.0;
 /// Differences of mean scores are within ±1.
 const MOST: f64 = 0.999;
-const HALVINGS: usize = 20;
+/// Where the search begins, how exact it is, and when it gives up being more exact.
+const FIRST_STEP: f64 = 0.004;
+const PRECISION: f64 = 1e-5;
+const MOST_STEPS: usize = 30;
 /// What has been seen weighs against what is usual like this many requests (estimates only).
 const PRIOR_REQUESTS: f64 = 10.0;
 
@@ -43,18 +46,21 @@ impl Judge {
                 (part.weight, of_outcomes(&part.counted, stream, self.observed, test))
             }));
         }
-        let centres = stream.centres(Observed::Request);
-        let scores = stream.scores();
-        // The tail is completed in the canary's favour: it may raise the lower end only.
-        let low = |seen: &Seen| {
-            border(|margin| capital(seen, |share| worse(centres, scores, margin, share)), true)
+        let (centres, scores) = (stream.centres(Observed::Request), stream.scores());
+        let worse = |seen: &Seen, margin| {
+            capital(seen, |share| Factors::rollback(centres, scores, margin, share))
         };
-        let high = border(
-            |margin| capital(&settled, |share| better(centres, scores, margin, share)),
-            false,
-        );
-        let low = low(&settled).into_iter().chain(low(&with_tail)).reduce(f64::max);
-        Effect { low, high }
+        let better = |seen: &Seen, margin| {
+            capital(seen, |share| Factors::promote(centres, scores, margin, share))
+        };
+        let guess = difference(&with_tail, scores);
+        // The tail is completed in the canary's favour: it may raise the lower end only.
+        let is_more = worse(&with_tail, guess) > worse(&settled, guess);
+        let low = if is_more { &with_tail } else { &settled };
+        Effect {
+            low: border(|margin| worse(low, margin), guess, -1.0),
+            high: border(|margin| better(&settled, margin), guess, 1.0),
+        }
     }
 
     /// Seconds until this step could be proved if both variants go on as they did; `None` if
@@ -91,12 +97,8 @@ impl Judge {
         let usual = stream.usual();
         let stable = shares(&seen.stable, usual);
         let canary = shares(&seen.canary, &stable);
-        let factors = better(
-            stream.centres(self.observed),
-            scores,
-            stream.promote_margin(&self.spec, self.state.step),
-            share,
-        );
+        let margin = stream.promote_margin(&self.spec, self.state.step);
+        let factors = Factors::promote(stream.centres(self.observed), scores, margin, share);
         let drift = factors.drift(&Pair { canary, stable }, share);
         // The mean of the bets is at least the best one divided by their number.
         let target = wanted + (capitals.len() as f64).ln();
@@ -117,14 +119,6 @@ impl Judge {
     }
 }
 
-fn worse(centres: Centres, scores: &[f64], margin: f64, share: f64) -> Factors {
-    Factors::rollback(centres, scores, margin, share)
-}
-
-fn better(centres: Centres, scores: &[f64], margin: f64, share: f64) -> Factors {
-    Factors::promote(centres, scores, margin, share)
-}
-
 fn capital(seen: &Seen, factors: impl Fn(f64) -> Factors) -> f64 {
     let mut capitals: Vec<f64> = Vec::new();
     for (weight, seen) in seen {
@@ -135,19 +129,52 @@ fn capital(seen: &Seen, factors: impl Fn(f64) -> Factors) -> f64 {
     if capitals.is_empty() { 0.0 } else { log_mean_exp(capitals.into_iter()) }
 }
 
-/// Where the evidence against a difference reaches 1/40: small differences are rejected if
-/// `below`, large ones else. `None` if none is.
-fn border(log_e: impl Fn(f64) -> f64, below: bool) -> Option<f64> {
-    let is_rejected = |margin: f64| log_e(margin) >= REJECTED.ln();
-    let (mut rejected, mut kept) = if below { (-MOST, MOST) } else { (MOST, -MOST) };
-    if !is_rejected(rejected) {
-        return None;
+/// The observed difference of mean scores; zero where there is none.
+fn difference(seen: &Seen, scores: &[f64]) -> f64 {
+    let mean = |of: fn(&Pair<Tally>) -> &Tally| {
+        let all = || seen.iter().map(|(_, pair)| of(pair));
+        let n: u64 = all().map(Tally::n).sum();
+        let sum: f64 = all().map(|tally| tally.sum(scores)).sum();
+        (n > 0).then(|| sum / n as f64)
+    };
+    match (mean(|of| &of.canary), mean(|of| &of.stable)) {
+        (Some(canary), Some(stable)) => (canary - stable).clamp(-MOST, MOST),
+        _ => 0.0,
     }
-    for _ in 0..HALVINGS {
-        let middle = 0.5 * (rejected + kept);
-        if is_rejected(middle) { rejected = middle } else { kept = middle }
+}
+
+/// Where the evidence against a difference reaches 1/40, going from `guess` in the direction
+/// `towards` (±1); `None` if it does not. The evidence grows in that direction.
+fn border(log_e: impl Fn(f64) -> f64, guess: f64, towards: f64) -> Option<f64> {
+    let excess = |margin: f64| log_e(margin) - REJECTED.ln();
+    let mut kept = (guess, excess(guess));
+    let mut step = towards * FIRST_STEP;
+    let mut rejected = loop {
+        let at = (kept.0 + step).clamp(-MOST, MOST);
+        let found = (at, excess(at));
+        if found.1 >= 0.0 {
+            break found;
+        }
+        if at.abs() >= MOST {
+            return None;
+        }
+        (kept, step) = (found, 2.0 * step);
+    };
+    // Regula falsi that halves the weight of an end that stays (Illinois).
+    for _ in 0..MOST_STEPS {
+        if (rejected.0 - kept.0).abs() < PRECISION {
+            break;
+        }
+        let part = (rejected.1 / (rejected.1 - kept.1)).clamp(0.05, 0.95);
+        let at = rejected.0 + part * (kept.0 - rejected.0);
+        let found = (at, excess(at));
+        if found.1 >= 0.0 {
+            (rejected, kept.1) = (found, 0.5 * kept.1);
+        } else {
+            (kept, rejected.1) = (found, 0.5 * rejected.1);
+        }
     }
-    Some(rejected)
+    Some(rejected.0)
 }
 
 /// Shares of the scores, drawn towards `usual`.

@@ -65,7 +65,7 @@ pub struct Verdict {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "stage", rename_all = "snake_case")]
 pub enum Seen {
-    Live(Assessment),
+    Live(Box<Assessment>),
     Shadow(ShadowAssessment),
 }
 
@@ -87,7 +87,7 @@ impl Verdict {
         about: About,
     ) -> Self {
         let (effects, eta_s) = (judge.effects(tail), judge.eta_s(&situation));
-        let seen = Seen::Live(seen);
+        let seen = Seen::Live(Box::new(seen));
         Self { effects, eta_s, ..Self::of(&judge.spec, seen, situation, decision, about) }
     }
 

@@ -9,7 +9,8 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, header};
 use weighbridge_config::Tensor;
 use weighbridge_protocol::bind::{NamedTensor, bind, requested_outputs};
 use weighbridge_protocol::{v1 as v1_form, v2 as v2_form};
@@ -19,6 +20,7 @@ use crate::api::ask::{self, PathAsk};
 use crate::api::extract::Path;
 use crate::edge::body;
 use crate::edge::problem::{Kind, Problem};
+use crate::edge::request_id::RequestId;
 use crate::gateway::Gateway;
 use crate::rollout::coin::Coin;
 use crate::rollout::snapshot::{ServedModel, Snapshot};
@@ -123,6 +125,7 @@ impl Stop {
 
 /// A request on its way: where it goes and by when.
 struct Routed {
+    id: RequestId,
     model: Arc<ServedModel>,
     version: Arc<LoadedVersion>,
     decision: Decision,
@@ -149,7 +152,7 @@ async fn infer(
                 "binary tensor data came (Inference-Header-Content-Length): this server takes JSON",
             )));
         }
-        let routed = route(gateway, model, path, &parts.headers, arrived)?;
+        let routed = route(gateway, model, path, &parts, arrived)?;
         let bytes = read(gateway, body).await?;
         let decoded = relieved(bytes.len(), || v2_form::decode(&bytes))?;
         drop(bytes);
@@ -191,7 +194,7 @@ async fn predict(
     let model = ask::model(&snapshot, name)?;
     let (parts, body) = request.into_parts();
     let answered = async {
-        let routed = route(gateway, model, path, &parts.headers, arrived)?;
+        let routed = route(gateway, model, path, &parts, arrived)?;
         let bytes = read(gateway, body).await?;
         let signature = Arc::clone(&routed.version.signature);
         let (form, inputs) = relieved(bytes.len(), || v1_form::decode(&bytes, &signature))?;
@@ -211,9 +214,10 @@ fn route(
     gateway: &Gateway,
     model: &Arc<ServedModel>,
     path: PathAsk<'_>,
-    headers: &HeaderMap,
+    parts: &Parts,
     arrived: Instant,
 ) -> Result<Routed, Problem> {
+    let headers = &parts.headers;
     let asked = ask::version_asked(path, headers)?;
     let key = ask::routing_key(model, headers);
     let decision = decide(&model.route, asked, key).map_err(|r| ask::refusal(model, r))?;
@@ -227,7 +231,9 @@ fn route(
         ))
     })?;
     let coin = Coin::of(model, &decision, key);
-    Ok(Routed { model: Arc::clone(model), version, decision, coin, arrived, deadline })
+    // Put there by the outermost layer.
+    let id = parts.extensions.get().cloned().unwrap_or_else(|| RequestId::of(headers));
+    Ok(Routed { id, model: Arc::clone(model), version, decision, coin, arrived, deadline })
 }
 
 async fn read(gateway: &Gateway, body: Body) -> Result<Bytes, Problem> {
@@ -258,7 +264,7 @@ async fn run(gateway: &Gateway, routed: &Routed, inputs: Vec<NamedTensor>) -> Re
         lane: if is_on_trial { Lane::Trial } else { Lane::Any },
     };
     let outcome = match &routed.coin {
-        Some(coin) => coin.answer(&gateway.compute, model, job).await,
+        Some(coin) => coin.answer(&gateway.compute, model, job, routed.id.as_str()).await,
         None => {
             let version = Arc::clone(version);
             match submit(&gateway.compute, &model.queue, model.settings.batching, job).await {

@@ -48,14 +48,20 @@ impl Coin {
         Some(Self { trial: Arc::clone(trial), side, unit })
     }
 
-    /// Answers the request.
+    /// Answers the request of that id.
     pub async fn answer(
         &self,
         compute: &Arc<Compute>,
         model: &ServedModel,
         job: Job,
+        request: &str,
     ) -> Result<Served, Unserved> {
-        self.trial.answer(compute, model, self.side, job, self.unit).await
+        let served = self.trial.answer(compute, model, self.side, job, self.unit).await?;
+        // What stable answered for the canary says nothing about the canary's answers.
+        if served.rescued_from.is_none() {
+            self.trial.answered(self.side, request);
+        }
+        Ok(served)
     }
 
     /// The version that the coin fell on refused the request as invalid.

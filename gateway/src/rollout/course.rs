@@ -167,6 +167,10 @@ impl Course {
         self.follow(rollout, trials, now);
         self.judge.open_starts(self.at_ms(now));
         let (tail, mut is_news) = self.gather(now);
+        for (weight, rewards) in self.shared.rewards.take() {
+            self.judge.absorb_rewards(weight, &rewards);
+            is_news = true;
+        }
         is_news |= self.compare(compared);
         let done = self.retire(trials);
         self.refresh_thresholds(rollout, now);

@@ -8,11 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
-use weighbridge_config::rollout::Percent;
+use weighbridge_config::rollout::{Percent, Reward};
 use weighbridge_config::tensor::compare::has_non_finite;
 use weighbridge_config::{Signature, Tensor};
 
 use crate::rollout::evidence::{Admitted, Evidence, Outcome, Side};
+use crate::rollout::rewards::RewardBook;
 use crate::rollout::snapshot::ServedModel;
 use crate::serving::compute::Compute;
 use crate::serving::loaded::{LoadedVersion, RunError};
@@ -45,6 +46,8 @@ pub struct Trial {
     pub evidence: Arc<Evidence>,
     /// Over all weights of the rollout.
     pub shared: Arc<Shared>,
+    /// The metric whose reports count, if any.
+    pub reward: Option<Reward>,
     /// What an answer must look like.
     expected: Arc<Signature>,
 }
@@ -61,6 +64,8 @@ pub struct Shared {
     pub stable_p99: AtomicU64,
     /// Rung when a canary has failed.
     pub failed: Notify,
+    /// What users report back, where the spec wants to know.
+    pub rewards: RewardBook,
 }
 
 impl Shared {
@@ -98,13 +103,14 @@ impl Trial {
         stable: Arc<LoadedVersion>,
         canary: Arc<LoadedVersion>,
         evidence: Arc<Evidence>,
+        reward: Option<Reward>,
         shared: Arc<Shared>,
     ) -> Self {
         // A canary that openly answers in another shape (pushed with --allow-incompatible) is
         // held to its own word, any other to stable's.
         let is_alike = canary.signature.incompatibilities(&stable.signature).is_empty();
         let expected = Arc::clone(if is_alike { &stable.signature } else { &canary.signature });
-        Self { rollout, route, step, weight, stable, canary, evidence, shared, expected }
+        Self { rollout, route, step, weight, stable, canary, evidence, shared, reward, expected }
     }
 
     /// Answers a request whose coin fell on `side`.
@@ -138,6 +144,21 @@ impl Trial {
             Side::Stable => request.by_stable(admitted, job).await,
             Side::Canary => request.by_canary(admitted, job).await,
         }
+    }
+
+    /// A request whose coin fell on `side` was answered under this id: somebody may report on it.
+    pub fn answered(&self, side: Side, request: &str) {
+        if self.reward.is_some() {
+            self.shared.rewards.expect(request, side, self.weight);
+        }
+    }
+
+    /// Somebody reports `value` of `metric` on a request. False when that counts for nothing.
+    pub fn report(&self, request: &str, metric: &str, value: f64) -> bool {
+        let wanted = self.reward.as_ref().filter(|reward| reward.metric == metric);
+        wanted.is_some_and(|reward| {
+            self.shared.rewards.report(request, value >= reward.good_at_least)
+        })
     }
 
     /// The canary cannot even be asked: its failure counts, as if it had been.

@@ -88,6 +88,7 @@ impl Trials {
             Arc::clone(stable),
             Arc::clone(canary),
             Arc::new(evidence),
+            rollout.spec.reward.clone(),
             Arc::clone(&course.shared),
         ));
         course.trials.push(Arc::clone(&trial));

@@ -51,7 +51,7 @@ impl Verdict {
             }
             Decision::Regressed(_) => write!(f, "REGRESSED  it goes on: on_regression = notify"),
             Decision::Advance(grounds) => {
-                write!(f, "ADVANCED {}{} %: ", self.from_weight(), self.next())?;
+                write!(f, "ADVANCED {}{} %: ", self.weight_before(), self.next())?;
                 self.grounds(f, *grounds)
             }
             Decision::AskApproval(grounds) => {
@@ -59,7 +59,7 @@ impl Verdict {
                 self.grounds(f, *grounds)
             }
             Decision::Promote(grounds) => {
-                write!(f, "PROMOTED {}{} %: ", self.from_weight(), self.next())?;
+                write!(f, "PROMOTED {}{} %: ", self.weight_before(), self.next())?;
                 self.grounds(f, *grounds)
             }
             Decision::Stay => f.write_str(match self.situation.standing {
@@ -252,7 +252,7 @@ impl Verdict {
         }
     }
 
-    fn from_weight(&self) -> String {
+    fn weight_before(&self) -> String {
         match &self.seen {
             Seen::Live(_) => format!("{} → ", self.weight()),
             Seen::Shadow(_) => "shadow → ".to_owned(),

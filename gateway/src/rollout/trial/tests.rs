@@ -94,6 +94,7 @@ fn bench(canary: Does, width: i64, rescue: RescueSettings) -> Bench {
         stable,
         canary,
         Arc::new(evidence),
+        None,
         Arc::default(),
     );
     Bench { compute, model, trial }
