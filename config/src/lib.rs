@@ -3,6 +3,7 @@
 //!
 //! * [`names`]: model names, version numbers, aliases.
 //! * [`tensor`]: datatypes, typed tensors and a model's signature.
+//! * [`golden`]: what a version must answer before it may take traffic.
 //! * [`split`]: the weights of a route and the exact key ranges they own.
 //! * [`manifest`]: what an artifact consists of, and its digest.
 //! * [`model_settings`]: the per-model settings that live in the registry.
@@ -14,6 +15,7 @@
 
 pub mod client;
 mod environment;
+pub mod golden;
 pub mod manifest;
 pub mod model_settings;
 pub mod names;
@@ -23,6 +25,7 @@ pub mod split;
 pub mod tensor;
 
 pub use client::{ClientSettings, Secret};
+pub use golden::{GoldenCase, GoldenCases};
 pub use manifest::{Digest, FileRole, Manifest, ManifestFile};
 pub use model_settings::{ModelSettings, Sticky, V1Dialect};
 pub use names::{AliasName, InvalidName, ModelName, Version};
