@@ -339,6 +339,20 @@ async fn a_check_that_is_cut_off_comes_to_the_same_result() {
 }
 
 #[tokio::test]
+async fn what_is_allowed_while_the_check_runs_is_not_ignored() {
+    let gateway = Gateway::start().model("fraud", &tag(1.0)).ready().await;
+    let (cases, onnx) = (many(3000).to_string(), slow_doubling(40));
+    let upload = async |info: Value| {
+        let ask = gateway.versions_ask("fraud").upload_golden(&info, cases.as_bytes(), &onnx);
+        ask.send().await
+    };
+    upload(json!({})).await.expect(202);
+    upload(json!({})).await.expect(202);
+    let late = upload(json!({"allow_incompatible": true})).await;
+    late.refused(409, &["version 2 of fraud", "being checked", "allow_incompatible", "push again"]);
+}
+
+#[tokio::test]
 async fn cases_that_take_too_long_are_told_by_number() {
     let start = Gateway::start().setting("engine.vet_timeout", "3s");
     let gateway = start.ready().await;

@@ -36,7 +36,7 @@ pub fn compare_with_stable(model: &Model, record: &VersionRecord, report: &Repor
     if changes.is_empty() {
         return Compared::Alike;
     }
-    let changes = changes.join("; ");
+    let changes = told(&changes);
     if record.info.allow_incompatible {
         return Compared::Remark(format!(
             "breaks callers of version {stable}, which was stable then, as --allow-incompatible \
@@ -47,6 +47,17 @@ pub fn compare_with_stable(model: &Model, record: &VersionRecord, report: &Repor
         "its signature breaks callers of version {stable}, which is stable: {changes}; if that is \
          meant, push again with --allow-incompatible"
     ))
+}
+
+/// So many changes are told; of the rest only the count. A model may have hundreds of inputs.
+const MOST_TOLD: usize = 20;
+
+fn told(changes: &[String]) -> String {
+    let first = changes[..changes.len().min(MOST_TOLD)].join("; ");
+    match changes.len().saturating_sub(MOST_TOLD) {
+        0 => first,
+        rest => format!("{first}; and {rest} more"),
+    }
 }
 
 fn signature_of(model: &Model, version: Version) -> Option<Signature> {
@@ -110,6 +121,20 @@ mod tests {
         let Compared::Remark(remark) = compared(&model, 5, true) else { panic!("no remark") };
         assert!(remark.contains(change) && remark.contains("allowed"), "{remark}");
         assert_eq!(compared(&model, 4, true), Compared::Alike);
+    }
+
+    #[test]
+    fn of_many_changes_the_first_are_told_and_the_rest_is_counted() {
+        let (known, mut found) = (signature(4), signature(4));
+        let input = |i: u32| json!({"name": format!("c{i}"), "datatype": "FP32", "shape": []});
+        found["inputs"] = (0..100).map(input).collect();
+        let model = model(&json!({"signature": known}));
+        let record = serde_json::from_value(record(3, &Value::Null, false)).unwrap();
+        let report = Report { signature: serde_json::from_value(found).ok(), ..Report::default() };
+        let refused = compare_with_stable(&model, &record, &report);
+        let Compared::Refused(reason) = refused else { panic!("{refused:?}") };
+        assert!(reason.contains("input \"c18\"") && !reason.contains("input \"c19\""), "{reason}");
+        assert!(reason.contains("; and 81 more; if that is meant"), "{reason}");
     }
 
     #[test]

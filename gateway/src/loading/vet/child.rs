@@ -79,8 +79,12 @@ fn check(files: &VersionFiles, max_batch_rows: usize) -> Finding {
             // They were read at the upload, by another release perhaps.
             Err(error) => return Finding::Unfit { reason: error.0, report: Some(report) },
         };
-        // Where it stands is a courtesy: a parent that has left needs it no more.
-        let begin = |case: &GoldenCase| drop(say(&Line::Case(case.label())));
+        let begin = |case: &GoldenCase| {
+            if say(&Line::Case(case.label())).is_err() {
+                // The parent has left: nobody wants to know any more.
+                std::process::exit(1);
+            }
+        };
         let found = golden::run(&cases, model.signature(), begin, |inputs| timed(&model, inputs));
         let reason = found.reason();
         report.golden = Some(found);
