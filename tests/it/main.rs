@@ -6,6 +6,7 @@ mod bad_models;
 mod batching;
 mod crashes;
 mod demo;
+mod golden;
 mod independence;
 mod keys;
 mod rollouts;
