@@ -32,6 +32,7 @@ use crate::push::Pushes;
 use crate::rollout::snapshot::Snapshot;
 use crate::rollout::sync::Sync;
 use crate::serving::compute::Compute;
+use crate::shadow::Mirror;
 use crate::telemetry::names;
 
 pub use startup::offline_key;
@@ -107,6 +108,7 @@ pub async fn serve(
     );
     let gateway = Arc::new(Gateway {
         compute: Compute::start(compute_slots(&settings), tasks.clone())?,
+        mirror: Mirror::start(settings.shadow.clone(), compute_slots(&settings))?,
         live,
         control,
         pushes,

@@ -13,6 +13,7 @@ use crate::edge::drain::Drain;
 use crate::push::Pushes;
 use crate::rollout::snapshot::Snapshot;
 use crate::serving::compute::Compute;
+use crate::shadow::Mirror;
 
 /// The running gateway, as handlers see it.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub struct Gateway {
     /// What requests read.
     pub live: Arc<ArcSwap<Snapshot>>,
     pub compute: Arc<Compute>,
+    /// Copies requests to shadow versions.
+    pub mirror: Mirror,
     pub control: Control,
     pub pushes: Pushes,
     pub drain: Drain,

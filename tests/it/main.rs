@@ -8,6 +8,7 @@ mod crashes;
 mod demo;
 mod independence;
 mod keys;
+mod shadow;
 mod splitting;
 mod starting;
 mod steps;

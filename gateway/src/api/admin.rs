@@ -6,6 +6,7 @@ pub mod audit;
 pub mod keys;
 pub mod models;
 pub mod operations;
+pub mod shadows;
 pub mod status;
 pub mod traffic;
 pub mod versions;

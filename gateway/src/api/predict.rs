@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, header};
 use weighbridge_config::Tensor;
 use weighbridge_protocol::bind::{NamedTensor, bind, requested_outputs};
 use weighbridge_protocol::{v1 as v1_form, v2 as v2_form};
@@ -19,6 +19,7 @@ use crate::api::ask::{self, PathAsk};
 use crate::api::extract::Path;
 use crate::edge::body;
 use crate::edge::problem::{Kind, Problem};
+use crate::edge::request_id::RequestId;
 use crate::gateway::Gateway;
 use crate::rollout::snapshot::{ServedModel, Snapshot};
 use crate::serving::loaded::LoadedVersion;
@@ -151,7 +152,7 @@ async fn infer(
         drop(bytes);
         let signature = Arc::clone(&routed.version.signature);
         let places = requested_outputs(decoded.outputs.as_deref(), &signature)?;
-        let answer = run(gateway, &routed, decoded.inputs).await?;
+        let answer = run(gateway, &routed, &parts.extensions, decoded.inputs).await?;
         let named: Vec<(&str, &Tensor)> = places
             .iter()
             .filter_map(|p| Some((signature.outputs[*p].name.as_str(), answer.outputs.get(*p)?)))
@@ -183,7 +184,7 @@ async fn predict(
         let signature = Arc::clone(&routed.version.signature);
         let (form, inputs) = relieved(bytes.len(), || v1_form::decode(&bytes, &signature))?;
         drop(bytes);
-        let answer = run(gateway, &routed, inputs).await?;
+        let answer = run(gateway, &routed, &parts.extensions, inputs).await?;
         let named: Vec<(&str, &Tensor)> =
             signature.outputs.iter().map(|o| o.name.as_str()).zip(&answer.outputs).collect();
         let encoded = v1_form::encode(form, model.settings.v1_dialect, &named)?;
@@ -225,8 +226,16 @@ fn relieved<T>(body_bytes: usize, decode: impl FnOnce() -> T) -> T {
     if body_bytes <= LARGE_BODY_BYTES { decode() } else { tokio::task::block_in_place(decode) }
 }
 
-async fn run(gateway: &Gateway, routed: &Routed, inputs: Vec<NamedTensor>) -> Result<Answer, Stop> {
+async fn run(
+    gateway: &Gateway,
+    routed: &Routed,
+    request: &Extensions,
+    inputs: Vec<NamedTensor>,
+) -> Result<Answer, Stop> {
     let bound = bind(inputs, &routed.version.signature)?;
+    let Routed { model, version, decision, .. } = routed;
+    let mirror = &gateway.mirror;
+    let copies = mirror.copies(&model.shadows, decision, version, &bound.inputs, bound.rows);
     let job = Job {
         version: Arc::clone(&routed.version),
         inputs: bound.inputs,
@@ -234,8 +243,10 @@ async fn run(gateway: &Gateway, routed: &Routed, inputs: Vec<NamedTensor>) -> Re
         arrived: routed.arrived,
         deadline: routed.deadline,
     };
-    let model = &routed.model;
     let outcome = submit(&gateway.compute, &model.queue, model.settings.batching, job).await;
+    if let Some(copies) = copies {
+        copies.pair(version, outcome.as_ref(), || RequestId::within(request));
+    }
     let metrics = &routed.version.metrics;
     match outcome {
         Ok(answer) => {

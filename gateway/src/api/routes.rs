@@ -63,6 +63,8 @@ pub fn admin(gateway: &Arc<Gateway>) -> Router {
             "/models/{model}/aliases/{alias}",
             put(admin::models::set_alias).delete(admin::models::remove_alias),
         )
+        .route("/models/{model}/shadows", get(admin::shadows::list))
+        .route("/models/{model}/shadows/{version}/exemplars", get(admin::shadows::exemplars))
         .route("/audit", get(admin::audit::list))
         .route("/keys", get(admin::keys::list).post(admin::keys::create))
         .route("/keys/{key}", delete(admin::keys::revoke))

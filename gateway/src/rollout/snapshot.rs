@@ -13,6 +13,7 @@ use weighbridge_routing::ModelRoute;
 use crate::serving::loaded::LoadedVersion;
 use crate::serving::queue::Queue;
 use crate::serving::submit::Batching;
+use crate::shadow::ShadowTarget;
 
 /// The state that requests are answered from.
 #[derive(Debug, Default)]
@@ -34,6 +35,8 @@ pub struct ServedModel {
     pub loaded: BTreeMap<Version, Arc<LoadedVersion>>,
     pub settings: EffectiveSettings,
     pub queue: Arc<Queue>,
+    /// The versions that see copies of its requests.
+    pub shadows: Vec<ShadowTarget>,
 }
 
 /// A model's settings with the defaults filled in.

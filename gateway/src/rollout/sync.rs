@@ -24,6 +24,7 @@ use crate::loading::loader::Loader;
 use crate::rollout::snapshot::{EffectiveSettings, ServedModel, Snapshot};
 use crate::serving::loaded::LoadedVersion;
 use crate::serving::queue::Queue;
+use crate::shadow::target::{self, Sinks};
 use crate::telemetry::events;
 
 /// A version that failed to load is tried again after this time: a store that was away may be
@@ -50,6 +51,7 @@ struct State {
     /// By version; the digest tells whether the number still means the same bytes.
     slots: HashMap<Key, (Digest, Slot)>,
     queues: HashMap<ModelName, Arc<Queue>>,
+    shadows: Sinks,
     /// The registry as it was read last.
     seen: Option<RegistrySnapshot>,
 }
@@ -224,13 +226,16 @@ impl Sync {
         for model in &seen.models {
             let queue = state.queues.entry(model.name.clone());
             let queue = queue.or_insert_with(|| Arc::new(Queue::new(model.name.clone())));
-            let served = self.serve_model(model, &state.slots, queue, old.models.get(&model.name));
+            let mut served =
+                self.serve_model(model, &state.slots, queue, old.models.get(&model.name));
+            served.shadows = state.shadows.targets(model, &served.settings, &served.loaded);
             snapshot.is_settled &= is_settled(model, &state.slots);
             snapshot.models.insert(model.name.clone(), Arc::new(served));
         }
         for key in &seen.keys {
             snapshot.keys.insert(key.hash, Arc::new(key.clone()));
         }
+        state.shadows.retain(&seen.models);
         state.queues.retain(|name, _| seen.models.iter().any(|m| m.name == *name));
         let loaded = snapshot.models.values().map(|m| m.loaded.len()).sum();
         events::published(snapshot.revision, loaded);
@@ -274,6 +279,7 @@ impl Sync {
             loaded,
             settings: EffectiveSettings::of(model, &self.serving),
             queue: Arc::clone(queue),
+            shadows: Vec::new(),
         }
     }
 }
@@ -304,13 +310,16 @@ fn is_settled(model: &Model, slots: &HashMap<Key, (Digest, Slot)>) -> bool {
     })
 }
 
-/// The versions to keep loaded: all that the route, the previous route or an alias names, and
-/// the newest ready ones up to `most` in all.
+/// The versions to keep loaded: all that the route, the previous route, an alias or the shadows
+/// name, and the newest ready ones up to `most` in all.
 fn wanted_versions(model: &Model, most: usize) -> Vec<Version> {
     let is_ready = |v: &Version| model.version(*v).is_some_and(|r| r.state == VersionState::Ready);
     let routes = model.route.iter().chain(&model.previous_route);
-    let named =
-        routes.flat_map(|r| r.split.weights().into_keys()).chain(model.aliases.values().copied());
+    let shadows = target::named(&model.settings).into_keys();
+    let named = routes
+        .flat_map(|r| r.split.weights().into_keys())
+        .chain(model.aliases.values().copied())
+        .chain(shadows);
     let mut wanted: Vec<Version> = Vec::new();
     for version in named.filter(is_ready) {
         if !wanted.contains(&version) {
