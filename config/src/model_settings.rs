@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::names::Version;
+use crate::rollout::Percent;
+
 /// Where a request's sticky key comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -61,6 +64,10 @@ pub struct ModelSettings {
     /// True when NaN and infinities are answers and not failures.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allow_nan: Option<bool>,
+    /// The versions that see copies of requests and answer nobody, with the share of the
+    /// requests that each sees.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shadows: Option<BTreeMap<Version, Percent>>,
 }
 
 /// A `key=value` that is not a setting, or whose value does not fit; names both.
@@ -73,7 +80,7 @@ pub struct InvalidSetting {
 }
 
 /// The settings an operator may name, with what each wants.
-pub const MODEL_SETTING_KEYS: [(&str, &str); 10] = [
+pub const MODEL_SETTING_KEYS: [(&str, &str); 11] = [
     ("max_batch_size", "rows, a whole number from 1 to 65536"),
     ("max_queue_delay", "a duration such as 0s, 500us or 2ms, at most 10s"),
     ("max_queue_size", "rows, a whole number from 1 to 1000000"),
@@ -84,6 +91,11 @@ pub const MODEL_SETTING_KEYS: [(&str, &str); 10] = [
     ("rescue_after", "auto, or a duration such as 50ms, from 1ms to 1h"),
     ("idempotent", "true or false"),
     ("allow_nan", "true or false"),
+    (
+        "shadows",
+        "VERSION=PERCENT, such as 3=10 or 3=10,4=2.5: each version once, each percentage above 0 \
+         and up to 100 with at most two decimals",
+    ),
 ];
 
 impl ModelSettings {
@@ -132,6 +144,7 @@ impl ModelSettings {
             }),
             "idempotent" => put(&mut self.idempotent, clear, || one_of(value, "true", "false")),
             "allow_nan" => put(&mut self.allow_nan, clear, || one_of(value, "true", "false")),
+            "shadows" => put(&mut self.shadows, clear, || parse_shadows(value)),
             _ => put(&mut self.v1_dialect, clear, || match value {
                 "tfs" => Some(V1Dialect::Tfs),
                 "kserve" => Some(V1Dialect::Kserve),
@@ -167,6 +180,20 @@ fn parse_sticky(text: &str) -> Option<Sticky> {
         .then_some(Sticky::Header(name))
 }
 
+fn parse_shadows(text: &str) -> Option<BTreeMap<Version, Percent>> {
+    let mut shadows = BTreeMap::new();
+    for pair in text.split(',') {
+        let (version, percent) = pair.trim().split_once('=')?;
+        // Digits and one dot: a number may not come as 1e1 or +10.
+        let is_plain = percent.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+        let percent = percent.parse::<f64>().ok().filter(|_| is_plain)?;
+        let percent = Percent::try_from(percent).ok().filter(|p| p.as_points() > 0)?;
+        let is_new = shadows.insert(version.parse().ok()?, percent).is_none();
+        is_new.then_some(())?;
+    }
+    Some(shadows)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,6 +216,7 @@ mod tests {
                 ("rescue_after", "50ms"),
                 ("idempotent", "false"),
                 ("allow_nan", "true"),
+                ("shadows", "3=10, 4=2.5"),
             ]))
             .unwrap();
         let expected = ModelSettings {
@@ -202,6 +230,11 @@ mod tests {
             rescue_after_us: Some(50_000),
             idempotent: Some(false),
             allow_nan: Some(true),
+            shadows: Some(
+                [(3, Percent::whole(10)), (4, Percent::points(250))]
+                    .map(|(version, percent)| (Version::try_from(version).unwrap(), percent))
+                    .into(),
+            ),
         };
         assert_eq!(set, expected);
         let clear: Vec<_> = MODEL_SETTING_KEYS.iter().map(|(k, _)| (*k, "default")).collect();
@@ -222,6 +255,40 @@ mod tests {
         assert_eq!(lines.len(), 4);
         assert!(lines[0].contains("colour") && lines[0].contains("max_batch_size"));
         assert!(lines[1].contains("\"0\"") && lines[1].contains("1 to 65536"));
+    }
+
+    #[test]
+    fn shadows_want_each_version_once_and_a_share_that_can_be() {
+        let shadows = |text| ModelSettings::default().with_changes(&changes(&[("shadows", text)]));
+        for good in ["1=100", "3=0.01", "3=10,4=2.5", "3=10 , 4=100"] {
+            assert!(shadows(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "3",
+            "3=",
+            "=10",
+            "0=10",
+            "x=10",
+            "3=0",
+            "3=120",
+            "3=-1",
+            "3=1e1",
+            "3=+5",
+            "3=0.001",
+            "3=nan",
+            "3=10,3=20",
+            "3=10,",
+            "3=10;4=5",
+            "3=10=5",
+            "3=10%",
+        ] {
+            let mistakes = shadows(bad).unwrap_err();
+            let told = mistakes[0].to_string();
+            assert!(told.contains(bad) && told.contains("VERSION=PERCENT"), "{told}");
+        }
+        let stored = serde_json::to_string(&shadows("3=10,4=2.5").unwrap()).unwrap();
+        assert_eq!(stored, r#"{"shadows":{"3":10.0,"4":2.5}}"#);
+        assert_eq!(serde_json::from_str::<ModelSettings>(&stored).ok(), shadows("3=10,4=2.5").ok());
     }
 
     #[test]

@@ -35,6 +35,7 @@ use crate::rollout::snapshot::Snapshot;
 use crate::rollout::sync::Sync;
 use crate::rollout::trials::Trials;
 use crate::serving::compute::Compute;
+use crate::shadow::Mirror;
 use crate::telemetry::names;
 
 pub use startup::offline_key;
@@ -121,6 +122,7 @@ pub async fn serve(
     );
     let gateway = Arc::new(Gateway {
         compute: Compute::start(slots, tasks.clone())?,
+        mirror: Mirror::start(settings.shadow.clone(), slots)?,
         live,
         control,
         pushes,

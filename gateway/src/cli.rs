@@ -18,6 +18,7 @@ mod push;
 mod report;
 mod routes;
 mod serve;
+mod shadows;
 mod show;
 mod status;
 mod upload;
@@ -116,6 +117,8 @@ enum ClientCommand {
     Promote(routes::PromoteArgs),
     /// Go back to the route before the present one
     Rollback(routes::RollbackArgs),
+    /// Show how the shadow versions of a model compare with the one that answers
+    Shadows(shadows::Args),
     /// Give a version a name of your own; aliases never move traffic
     Alias(aliases::Args),
     /// Put a version away that takes no traffic; pushing its file again brings it back
@@ -147,6 +150,7 @@ impl ClientCommand {
             Self::Route(args) => routes::route(&args, globals).await,
             Self::Promote(args) => routes::promote(&args, globals).await,
             Self::Rollback(args) => routes::rollback(&args, globals).await,
+            Self::Shadows(args) => shadows::run(&args, globals).await,
             Self::Alias(args) => aliases::run(&args, globals).await,
             Self::Archive(args) => versions::archive(&args, globals).await,
             Self::Delete(args) => delete::run(&args, globals).await,

@@ -13,6 +13,7 @@ use weighbridge_registry::{
 use crate::edge::problem::{Kind, Problem};
 use crate::now_ms;
 use crate::rollout::sync::Sync;
+use crate::shadow::target;
 use crate::telemetry::events;
 
 /// Who asks for a change, and the revision that the change is based on.
@@ -96,6 +97,12 @@ impl Control {
             let lines: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
             Problem::new(Kind::InvalidRequest, lines.join("; "))
         })?;
+        if changes.contains_key("shadows") || changes.contains_key("idempotent") {
+            if let Some(refusal) = target::refusal(&now, &settings) {
+                return Err(Problem::new(Kind::InvalidRequest, refusal));
+            }
+            self.load_first(model, target::named(&settings).into_keys()).await?;
+        }
         // What was read is what the change is based on, even when the caller names nothing.
         let expected = by.expected.or(Some(now.revision));
         let model = self.registry.configure(model, settings, expected, &by.actor, now_ms()).await?;

@@ -14,6 +14,7 @@ use crate::push::Pushes;
 use crate::rollout::controller::Controller;
 use crate::rollout::snapshot::Snapshot;
 use crate::serving::compute::Compute;
+use crate::shadow::Mirror;
 
 /// The running gateway, as handlers see it.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub struct Gateway {
     /// What requests read.
     pub live: Arc<ArcSwap<Snapshot>>,
     pub compute: Arc<Compute>,
+    /// Copies requests to shadow versions.
+    pub mirror: Mirror,
     pub control: Control,
     pub pushes: Pushes,
     pub rollouts: Arc<Controller>,

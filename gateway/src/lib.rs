@@ -21,6 +21,7 @@ pub mod push;
 pub mod rollout;
 pub mod secrets;
 pub mod serving;
+pub mod shadow;
 pub mod telemetry;
 
 /// Now as Unix time in milliseconds: the registry takes time as an argument.

@@ -4,3 +4,4 @@ pub mod events;
 pub mod logging;
 pub mod names;
 mod rollouts;
+pub mod shadow;

@@ -100,8 +100,14 @@ pub fn quotient() -> Vec<u8> {
 /// `x` INT64 `[N, 1]` to `y` FP32 `[N, 1]`: 10, 20 or 30 for 0, 1 or 2. The model fails on any
 /// other number.
 pub fn lookup() -> Vec<u8> {
+    lookup_of(&[10.0, 20.0, 30.0])
+}
+
+/// As [`lookup`], with a table of these values. The operator looks at nothing before it reads: on
+/// a number beyond the table it panics, which the engine survives.
+pub fn lookup_of(table: &[f32]) -> Vec<u8> {
     let mut graph = Message::default();
-    graph.message(5, tensor("table", &[3], &[10.0, 20.0, 30.0]));
+    graph.message(5, tensor("table", &[table.len()], table));
     graph.message(1, node("Gather", &["table", "x"], "y"));
     graph.message(11, value("x", INT64, &[Batch, Of(1)]));
     graph.message(12, value("y", FLOAT, &[Batch, Of(1)]));

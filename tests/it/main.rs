@@ -10,6 +10,7 @@ mod golden;
 mod independence;
 mod keys;
 mod rollouts;
+mod shadow;
 mod splitting;
 mod starting;
 mod steps;

@@ -75,7 +75,8 @@ pub struct GuardEvidence {
     pub relative_required: f64,
     /// Whether the relative evidence is wanted too: at weights up to 50 %.
     pub wants_relative: bool,
-    /// Whether the absolute evidence has grown within the last 30 to 60 s.
+    /// Whether within the last 30 to 60 s the absolute evidence has grown, or more than the limit
+    /// has failed.
     pub goes_on: bool,
     /// All requests of both variants, warm-up and tail too.
     pub canary_errors: u64,

@@ -8,7 +8,7 @@ use crate::decide::Situation;
 use crate::judge::{Judge, is_drawn};
 use crate::mixture::log_mean_exp;
 use crate::state::of_outcomes;
-use crate::stream::{Centres, Stream, Tally, Test};
+use crate::stream::{Stream, Tally, Test};
 use crate::verdict::Effect;
 
 /// A difference is outside the interval when one of the two tests rejects it at 1/40.

@@ -21,10 +21,20 @@ pub(crate) struct GuardState {
     pub(crate) starts: Starts,
     pub(crate) absolute: Mixture,
     pub(crate) relative: Mixture,
-    /// The absolute log evidence at the last two starts, the older one first.
-    #[serde(with = "exact")]
-    marks: Vec<f64>,
+    /// At the last two starts, the older one first.
+    marks: [Mark; 2],
 }
+
+/// What the guard had seen at a start.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct Mark {
+    #[serde(with = "exact::one")]
+    absolute_log_e: f64,
+    errors: u64,
+    requests: u64,
+}
+
+const NOTHING: Mark = Mark { absolute_log_e: f64::NEG_INFINITY, errors: 0, requests: 0 };
 
 /// The log factors of the absolute test.
 #[derive(Debug, Clone)]
@@ -55,28 +65,40 @@ impl GuardState {
             starts: Starts::every(WINDOW_MS),
             absolute: Mixture::new(ALTERNATIVES.len()),
             relative: Mixture::new(relative_bets),
-            marks: vec![f64::NEG_INFINITY; 2],
+            marks: [NOTHING; 2],
         }
     }
 
-    /// Opens a start if one is due.
-    pub(crate) fn open(&mut self, at_ms: u64, absolute: &[f64], relative: &[f64]) {
+    /// Opens a start if one is due, at these log capitals; `errors` of `requests` failed so far.
+    pub(crate) fn open(
+        &mut self,
+        at_ms: u64,
+        (absolute, relative): (&[f64], &[f64]),
+        (errors, requests): (u64, u64),
+    ) {
         let Some(log_share) = self.starts.due(at_ms, WINDOW_MS) else { return };
-        self.marks.remove(0);
-        self.marks.push(self.absolute.log_e(absolute));
+        let mark = Mark { absolute_log_e: self.absolute.log_e(absolute), errors, requests };
+        self.marks = [self.marks[1], mark];
         self.absolute.open(log_share, absolute);
         self.relative.open(log_share, relative);
     }
 
-    /// Whether the evidence has grown since 30 to 60 s ago: the canary is still failing.
-    pub(crate) fn is_growing(&self, absolute_log_e: f64) -> bool {
-        self.marks.first().is_none_or(|mark| absolute_log_e > *mark)
+    /// Whether the canary is still failing: within the last 30 to 60 s the evidence has grown,
+    /// or more than a share `limit` has failed.
+    pub(crate) fn goes_on(
+        &self,
+        absolute_log_e: f64,
+        (errors, requests): (u64, u64),
+        limit: f64,
+    ) -> bool {
+        let before = &self.marks[0];
+        let errors = errors.saturating_sub(before.errors) as f64;
+        let requests = requests.saturating_sub(before.requests) as f64;
+        absolute_log_e > before.absolute_log_e || errors > limit * requests
     }
 
     /// Whether it has the shape that [`Self::new`] gives.
     pub(crate) fn fits(&self, relative_bets: usize) -> bool {
-        self.absolute.len() == ALTERNATIVES.len()
-            && self.relative.len() == relative_bets
-            && self.marks.len() == 2
+        self.absolute.len() == ALTERNATIVES.len() && self.relative.len() == relative_bets
     }
 }

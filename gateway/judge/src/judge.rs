@@ -105,9 +105,10 @@ impl Judge {
                 of.mixture.open(log_share, &capitals);
             }
         }
-        let absolute = self.absolute_capitals(&Tail::default());
-        let relative = self.guard_capitals(&Tail::default());
-        self.state.guard.open(at_ms, &absolute, &relative);
+        let none = Tail::default();
+        let (absolute, relative) = (self.absolute_capitals(&none), self.guard_capitals(&none));
+        let seen = self.canary_errors(&none);
+        self.state.guard.open(at_ms, (&absolute, &relative), seen);
     }
 
     /// More outcomes of the resolved prefix of seconds, of requests whose coin was drawn at
@@ -212,7 +213,7 @@ impl Judge {
             relative_log_e: relative(&none).max(relative(tail)),
             relative_required: self.spec.guard.relative.ln(),
             wants_relative: self.state.weight <= Percent::whole(50),
-            goes_on: guard.is_growing(absolute_log_e),
+            goes_on: guard.goes_on(absolute_log_e, (errors, requests), self.spec.guard.error_rate),
             canary_errors: errors,
             canary_requests: requests,
         }

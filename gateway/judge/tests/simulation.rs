@@ -86,6 +86,7 @@ fn false_rollbacks_are_rarer_than_alpha_where_the_bound_is_tight() {
         }
         found += usize::from(is_back);
     }
+    println!("{found} of {RUNS}");
     assert!(at_most(found, RUNS) <= ALPHA, "{found} of {RUNS}");
     assert!(found > 0, "the bound should be near enough to be met now and then");
 }
@@ -211,6 +212,21 @@ fn a_shared_outage_holds() {
         assert!(back <= 5, "{back} of 100 at {weight} %");
         assert!(ends.iter().all(|end| end.is_rolled_back() || end.held > 0), "{weight} %");
     }
+}
+
+/// The hold passes by itself a minute after the outage, and the rollout then goes on.
+#[test]
+fn a_hold_for_a_common_cause_ends_with_the_cause() {
+    let mut trial = Trial::whole(0.001, NO_FAULT);
+    trial.weather = Weather::Outage;
+    trial.spec.step_min = std::time::Duration::from_secs(1100);
+    let ends = run(&trial, [29, 0, 0], 6);
+    for end in ends.iter().filter(|end| !end.is_rolled_back()) {
+        // The outage lasts 60 s, from minute 20; a look is 1.8 s.
+        assert!((15..=70).contains(&end.held), "{} looks", end.held);
+        assert!(matches!(end.decision, Decision::Promote(_)), "{end:?}");
+    }
+    assert!(rolled_back(&ends) <= 1, "{ends:?}");
 }
 
 #[test]

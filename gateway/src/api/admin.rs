@@ -7,6 +7,7 @@ pub mod keys;
 pub mod models;
 pub mod operations;
 pub mod rollouts;
+pub mod shadows;
 pub mod status;
 pub mod traffic;
 pub mod versions;

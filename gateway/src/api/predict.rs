@@ -255,6 +255,8 @@ async fn run(gateway: &Gateway, routed: &Routed, inputs: Vec<NamedTensor>) -> Re
         }
     })?;
     let is_on_trial = model.trial.as_ref().is_some_and(|trial| Arc::ptr_eq(&trial.canary, version));
+    let (mirror, decision) = (&gateway.mirror, &routed.decision);
+    let copies = mirror.copies(&model.shadows, decision, version, &bound.inputs, bound.rows);
     let job = Job {
         version: Arc::clone(version),
         inputs: bound.inputs,
@@ -273,6 +275,17 @@ async fn run(gateway: &Gateway, routed: &Routed, inputs: Vec<NamedTensor>) -> Re
             }
         }
     };
+    if let Some(copies) = copies {
+        let live = match &outcome {
+            Ok(served) if served.rescued_from.is_none() => Some(Ok(&served.answer)),
+            // What another version answered is no pair of this one's copy.
+            Ok(_) => None,
+            Err(unserved) => Some(Err(&unserved.error)),
+        };
+        if let Some(live) = live {
+            copies.pair(version, live, || routed.id.as_str().to_owned());
+        }
+    }
     match outcome {
         Ok(served) => {
             let latency = routed.arrived.elapsed();

@@ -73,6 +73,8 @@ pub fn admin(gateway: &Arc<Gateway>) -> Router {
         .route("/models/{model}/rollout/{verb}", post(admin::rollouts::operate))
         .route("/rollouts", get(admin::rollouts::active))
         .route("/rollouts/freeze", put(admin::rollouts::freeze))
+        .route("/models/{model}/shadows", get(admin::shadows::list))
+        .route("/models/{model}/shadows/{version}/exemplars", get(admin::shadows::exemplars))
         .route("/audit", get(admin::audit::list))
         .route("/keys", get(admin::keys::list).post(admin::keys::create))
         .route("/keys/{key}", delete(admin::keys::revoke))

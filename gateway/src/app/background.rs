@@ -48,6 +48,8 @@ pub(super) fn start(
         let gateway = Arc::clone(&own);
         async move { write_key_use(&gateway).await }
     });
+    let (own, stopped) = (Arc::clone(gateway), stop.clone());
+    tasks.spawn(async move { own.mirror.watch(stopped).await });
     let (own, store) = (Arc::clone(gateway), Arc::clone(store));
     every(tasks, stop, BLOB_SWEEP, move || {
         let (gateway, store) = (Arc::clone(&own), Arc::clone(&store));

@@ -108,6 +108,10 @@ fn value_of(settings: &ModelSettings, key: &str) -> String {
             V1Dialect::Tfs => "tfs".to_owned(),
             V1Dialect::Kserve => "kserve".to_owned(),
         }),
+        "shadows" => settings.shadows.as_ref().map(|shadows| {
+            let words = shadows.iter().map(|(v, share)| format!("{v}={}", f64::from(*share)));
+            words.collect::<Vec<_>>().join(",")
+        }),
         _ => None,
     };
     value.unwrap_or_else(|| "default".to_owned())
@@ -130,6 +134,7 @@ mod tests {
             ("timeout", "250ms"),
             ("sticky", "header:x-user-id"),
             ("v1_dialect", "kserve"),
+            ("shadows", "3=10,4=2.5"),
         ];
         assert_eq!(set.len(), MODEL_SETTING_KEYS.len(), "a new setting is shown here too");
         let changes = changes(&words(&set)).unwrap();

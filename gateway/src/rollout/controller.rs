@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use weighbridge_config::rollout::Percent;
-use weighbridge_judge::{Decision, Pair, Seen, Verdict};
+use weighbridge_judge::{Decision, Diff, Pair, Pairs, Seen, Verdict};
 use weighbridge_registry::{
     Actor, Error, Model, MoveRecord, Phase, Registry, Rollout, RolloutMove,
     Snapshot as RegistrySnapshot, Standing,
@@ -152,7 +152,7 @@ impl Controller {
             let now = Instant::now();
             let abort = self.abort_reason(&rollout, &model);
             let trials = self.trials.of(id);
-            let compared = Compared::default();
+            let compared = self.compared(id);
             let (look, done) = course.look(&rollout, frozen, &trials, compared, abort, now);
             done.iter().for_each(|trial| self.trials.retire(trial));
             let stored = json_of(&course.stored(now), &look);
@@ -184,6 +184,20 @@ impl Controller {
         self.trials.forget(id);
         lock(&self.views).remove(id);
         lock(&self.aborts).remove(id);
+    }
+
+    /// The pairs of the shadow stage so far.
+    fn compared(&self, id: &str) -> Compared {
+        let Some(sink) = self.trials.sink(id) else { return Compared::default() };
+        let counts = sink.counts();
+        let pairs = Pairs {
+            both_ok: counts.both_ok,
+            canary_err: counts.shadow_err,
+            stable_err: counts.live_err,
+            both_err: counts.both_err,
+        };
+        let same = counts.both_ok.saturating_sub(counts.differ);
+        Compared { pairs, diff: Diff { differ: counts.differ, same } }
     }
 
     async fn take_up(
@@ -229,6 +243,11 @@ impl Controller {
         match served.route.versions.get(&rollout.to) {
             Some(Availability::Failed(reason)) => {
                 Some(format!("version {} cannot be loaded: {reason}", rollout.to))
+            }
+            _ if rollout.phase == Phase::Shadow => {
+                let sink = self.trials.sink(&rollout.id)?;
+                let why = sink.off()?;
+                Some(format!("version {} is no shadow any more: {why}", rollout.to))
             }
             _ => None,
         }

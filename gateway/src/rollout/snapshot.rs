@@ -14,6 +14,7 @@ use crate::rollout::trial::Trial;
 use crate::serving::loaded::LoadedVersion;
 use crate::serving::queue::Queue;
 use crate::serving::submit::Batching;
+use crate::shadow::ShadowTarget;
 
 /// The state that requests are answered from.
 #[derive(Debug, Default)]
@@ -37,6 +38,8 @@ pub struct ServedModel {
     pub queue: Arc<Queue>,
     /// While a rollout gives a canary traffic.
     pub trial: Option<Arc<Trial>>,
+    /// The versions that see copies of its requests.
+    pub shadows: Vec<ShadowTarget>,
 }
 
 /// A model's settings with the defaults filled in.

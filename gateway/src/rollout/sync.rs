@@ -26,6 +26,8 @@ use crate::rollout::trial::Trial;
 use crate::rollout::trials::{Trials, observed};
 use crate::serving::loaded::LoadedVersion;
 use crate::serving::queue::Queue;
+use crate::shadow::ShadowTarget;
+use crate::shadow::target::{self, Sinks};
 use crate::telemetry::events;
 
 /// A version that failed to load is tried again after this time: a store that was away may be
@@ -52,6 +54,7 @@ struct State {
     /// By version; the digest tells whether the number still means the same bytes.
     slots: HashMap<Key, (Digest, Slot)>,
     queues: HashMap<ModelName, Arc<Queue>>,
+    shadows: Sinks,
     /// The registry as it was read last.
     seen: Option<RegistrySnapshot>,
 }
@@ -244,13 +247,17 @@ impl Sync {
         for model in &seen.models {
             let queue = state.queues.entry(model.name.clone());
             let queue = queue.or_insert_with(|| Arc::new(Queue::new(model.name.clone())));
-            let served = self.serve_model(model, &state.slots, queue, old.models.get(&model.name));
+            let mut served =
+                self.serve_model(model, &state.slots, queue, old.models.get(&model.name));
+            served.shadows = state.shadows.targets(model, &served.settings, &served.loaded);
+            served.shadows.extend(self.rollouts_shadow(model, &served));
             snapshot.is_settled &= is_settled(model, &state.slots);
             snapshot.models.insert(model.name.clone(), Arc::new(served));
         }
         for key in &seen.keys {
             snapshot.keys.insert(key.hash, Arc::new(key.clone()));
         }
+        state.shadows.retain(&seen.models);
         state.queues.retain(|name, _| seen.models.iter().any(|m| m.name == *name));
         let loaded = snapshot.models.values().map(|m| m.loaded.len()).sum();
         events::published(snapshot.revision, loaded);
@@ -305,7 +312,15 @@ impl Sync {
             settings,
             queue: Arc::clone(queue),
             trial,
+            shadows: Vec::new(),
         }
+    }
+
+    /// The canary of a rollout in its shadow stage.
+    fn rollouts_shadow(&self, model: &Model, served: &ServedModel) -> Option<ShadowTarget> {
+        let rollout = model.rollout.as_ref()?;
+        let canary = served.loaded.get(&rollout.to)?;
+        self.trials.shadow(rollout, &served.settings, canary)
     }
 
     /// The trial of an active rollout, once its route is in force.
@@ -349,16 +364,18 @@ fn is_settled(model: &Model, slots: &HashMap<Key, (Digest, Slot)>) -> bool {
     })
 }
 
-/// The versions to keep loaded: all that the route, the previous route or an alias names, and
-/// the newest ready ones up to `most` in all.
+/// The versions to keep loaded: all that the route, the previous route, an alias or the shadows
+/// name, and the newest ready ones up to `most` in all.
 fn wanted_versions(model: &Model, most: usize) -> Vec<Version> {
     let is_ready = |v: &Version| model.version(*v).is_some_and(|r| r.state == VersionState::Ready);
     let routes = model.route.iter().chain(&model.previous_route);
     let active = model.rollout.iter().filter(|r| r.is_active());
+    let shadows = target::named(&model.settings).into_keys();
     let named = routes
         .flat_map(|r| r.split.weights().into_keys())
         .chain(active.flat_map(|r| [r.from, r.to]))
-        .chain(model.aliases.values().copied());
+        .chain(model.aliases.values().copied())
+        .chain(shadows);
     let mut wanted: Vec<Version> = Vec::new();
     for version in named.filter(is_ready) {
         if !wanted.contains(&version) {

@@ -11,9 +11,11 @@ use weighbridge_judge::Observed;
 use weighbridge_registry::{Phase, Rollout, Route};
 
 use crate::rollout::evidence::{Evidence, Thresholds};
+use crate::rollout::snapshot::EffectiveSettings;
 use crate::rollout::trial::{Shared, Trial};
 use crate::rollout::units::Units;
 use crate::serving::loaded::LoadedVersion;
+use crate::shadow::{Comparisons, Purpose, Rules, ShadowTarget};
 
 /// Latencies above this multiple of stable's p99 are not told apart...
 const CEILING_FACTOR: u32 = 4;
@@ -44,6 +46,8 @@ struct Course {
     units: Arc<Units>,
     /// One per weight, the newest last.
     trials: Vec<Arc<Trial>>,
+    /// Where the pairs of the shadow stage are counted.
+    sink: Option<Arc<Comparisons>>,
 }
 
 impl Trials {
@@ -98,6 +102,39 @@ impl Trials {
     /// The trials of a rollout, the newest last.
     pub fn of(&self, rollout: &str) -> Vec<Arc<Trial>> {
         self.lock().courses.get(rollout).map_or_else(Vec::new, |c| c.trials.clone())
+    }
+
+    /// The canary as a shadow, while `rollout` is in its shadow stage.
+    pub fn shadow(
+        &self,
+        rollout: &Rollout,
+        settings: &EffectiveSettings,
+        canary: &Arc<LoadedVersion>,
+    ) -> Option<ShadowTarget> {
+        if rollout.phase != Phase::Shadow || self.is_set_aside(&rollout.id) {
+            return None;
+        }
+        let mut state = self.lock();
+        let course = state.courses.entry(rollout.id.clone()).or_default();
+        let new = || Arc::new(Comparisons::new(&rollout.model, rollout.to));
+        let sink = Arc::clone(course.sink.get_or_insert_with(new));
+        let rules = Rules {
+            tolerance: rollout.spec.outputs.clone(),
+            allow_nan: settings.allow_nan,
+            max_batch_size: settings.batching.max_batch_size,
+        };
+        Some(ShadowTarget {
+            version: Arc::clone(canary),
+            share: rollout.spec.shadow.percent,
+            purpose: Purpose::Rollout,
+            rules: Arc::new(rules),
+            sink,
+        })
+    }
+
+    /// The pairs of a rollout's shadow stage, if it has begun here.
+    pub fn sink(&self, rollout: &str) -> Option<Arc<Comparisons>> {
+        self.lock().courses.get(rollout)?.sink.clone()
     }
 
     /// What the trials of a rollout share.

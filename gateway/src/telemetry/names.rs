@@ -74,6 +74,20 @@ catalogue! {
         "registry revision of the routing snapshot in force";
     REGISTRY_ERRORS = "weighbridge_registry_errors", Counter, [],
         "reads of the registry that failed; predictions go on";
+    SHADOW_COPIED = "weighbridge_shadow_copied", Counter, ["model", "version"],
+        "requests copied to a shadow version";
+    SHADOW_DROPPED = "weighbridge_shadow_dropped", Counter, ["model", "version", "reason"],
+        "requests that a shadow's coin chose and that were not compared: budget, queue, memory, off, unanswered";
+    SHADOW_PAIRS = "weighbridge_shadow_pairs", Counter, ["model", "version", "outcome"],
+        "copies compared with the live answer: agree, differ, shadow-error, live-error, both-error";
+    SHADOW_COMPUTE_SECONDS = "weighbridge_shadow_compute_seconds", Histogram, ["model", "version"],
+        "processor time of one run of a shadow version";
+    SHADOW_COMPUTE_RATIO = "weighbridge_shadow_compute_ratio", Gauge, ["model", "version"],
+        "processor time of the shadow version over that of the live one, both run alone on the same rows";
+    SHADOW_WAITING = "weighbridge_shadow_waiting", Gauge, [],
+        "copies that wait or run, or whose live request is not answered yet";
+    SHADOW_WRITTEN_OFF = "weighbridge_shadow_written_off", Counter, ["model", "version"],
+        "runs on the shadow thread that took longer than shadow.run_limit";
     RESIDENT_BYTES = "weighbridge_resident_bytes", Gauge, [],
         "resident memory of the process";
     CPU_SECONDS = "weighbridge_cpu_seconds", Gauge, [],

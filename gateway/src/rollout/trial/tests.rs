@@ -81,8 +81,8 @@ fn bench(canary: Does, width: i64, rescue: RescueSettings) -> Bench {
         aliases: BTreeMap::new(),
         versions: BTreeMap::new(),
     };
-    let (trial, loaded) = (None, BTreeMap::new());
-    let model = ServedModel { name: name(), route, loaded, settings, queue, trial };
+    let (trial, loaded, shadows) = (None, BTreeMap::new(), Vec::new());
+    let model = ServedModel { name: name(), route, loaded, settings, queue, trial, shadows };
     let thresholds = Thresholds::new(Some([1_000_000; 8]), 1.1, 1.2, Duration::from_secs(1), None);
     let longest = Duration::from_secs(60);
     let evidence = Evidence::new(Instant::now(), longest, 2, Arc::new(thresholds), None);
