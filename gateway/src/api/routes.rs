@@ -76,6 +76,7 @@ pub fn admin(gateway: &Arc<Gateway>) -> Router {
         .route("/models/{model}/shadows", get(admin::shadows::list))
         .route("/models/{model}/shadows/{version}/exemplars", get(admin::shadows::exemplars))
         .route("/audit", get(admin::audit::list))
+        .route("/audit/verify", get(admin::audit::verify))
         .route("/keys", get(admin::keys::list).post(admin::keys::create))
         .route("/keys/{key}", delete(admin::keys::revoke))
         .route("/operations", get(admin::operations::list))
