@@ -2,6 +2,7 @@
 //!
 //! - [`steady`]: open loop at a fixed arrival rate, latency from the intended time.
 //! - [`saturate`]: closed loop, the gateway beside the bare handler (`examples/bare.rs`).
+//! - [`scenario`]: releases of good and bad models on a gateway of its own, many times over.
 //! - [`onnx_file`]: writes tiny ONNX models; the system tests use it too.
 //!
 //! The generator is one thread over non-blocking sockets ([`connection`]), because it shares its

@@ -60,9 +60,9 @@ impl Schedule {
         Duration::from_secs_f64(self.end_seconds)
     }
 
-    /// Ends the schedule there, if it does not end sooner.
-    pub fn cut(&mut self, at: Duration) {
-        self.end_seconds = self.end_seconds.min(at.as_secs_f64());
+    /// Ends the schedule before the arrival that would be next.
+    pub fn cut(&mut self) {
+        self.end_seconds = self.end_seconds.min(self.next_seconds);
     }
 
     fn step(&mut self) {
@@ -111,14 +111,15 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_schedule_ends_there_and_never_later_than_before() {
-        let mut schedule =
-            Schedule::new(Arrivals::Uniform, 10.0, Duration::from_secs(1), 0).unwrap();
-        schedule.cut(Duration::from_secs(5));
-        assert_eq!(schedule.end(), Duration::from_secs(1));
-        schedule.cut(Duration::from_millis(250));
-        assert_eq!(schedule.end(), Duration::from_millis(250));
-        assert_eq!(schedule.count(), 3);
+    fn a_cut_schedule_has_no_next_arrival() {
+        for seed in 0..50 {
+            let length = Duration::from_secs(10);
+            let mut schedule = Schedule::new(Arrivals::Poisson, 10.0, length, seed).unwrap();
+            schedule.nth(3);
+            let due = schedule.peek().unwrap();
+            schedule.cut();
+            assert_eq!((schedule.peek(), schedule.end()), (None, due), "seed {seed}");
+        }
     }
 
     #[test]

@@ -53,11 +53,13 @@ impl Judge {
         let better = |seen: &Seen, margin| {
             capital(seen, |share| Factors::promote(centres, scores, margin, share))
         };
-        let guess = difference(&with_tail, scores);
+        let difference = difference(&with_tail, scores);
+        let guess = difference.unwrap_or(0.0);
         // The tail is completed in the canary's favour: it may raise the lower end only.
         let is_more = worse(&with_tail, guess) > worse(&settled, guess);
         let low = if is_more { &with_tail } else { &settled };
         Effect {
+            difference,
             low: border(|margin| worse(low, margin), guess, -1.0),
             high: border(|margin| better(&settled, margin), guess, 1.0),
         }
@@ -129,18 +131,19 @@ fn capital(seen: &Seen, factors: impl Fn(f64) -> Factors) -> f64 {
     if capitals.is_empty() { 0.0 } else { log_mean_exp(capitals.into_iter()) }
 }
 
-/// The observed difference of mean scores; zero where there is none.
-fn difference(seen: &Seen, scores: &[f64]) -> f64 {
-    let mean = |of: fn(&Pair<Tally>) -> &Tally| {
-        let all = || seen.iter().map(|(_, pair)| of(pair));
-        let n: u64 = all().map(Tally::n).sum();
-        let sum: f64 = all().map(|tally| tally.sum(scores)).sum();
-        (n > 0).then(|| sum / n as f64)
-    };
-    match (mean(|of| &of.canary), mean(|of| &of.stable)) {
-        (Some(canary), Some(stable)) => (canary - stable).clamp(-MOST, MOST),
-        _ => 0.0,
+/// The difference of mean scores, each weight for itself: over weights, a slow hour would be the
+/// fault of the variant that had more of it. Weights count by how exact they are.
+fn difference(seen: &Seen, scores: &[f64]) -> Option<f64> {
+    let (mut sum, mut of) = (0.0, 0.0);
+    for (_, Pair { canary, stable }) in seen {
+        let (n, m) = (canary.n() as f64, stable.n() as f64);
+        if n > 0.0 && m > 0.0 {
+            let exact = n * m / (n + m);
+            sum += exact * (canary.sum(scores) / n - stable.sum(scores) / m);
+            of += exact;
+        }
     }
+    (of > 0.0).then(|| (sum / of).clamp(-MOST, MOST))
 }
 
 /// Where the evidence against a difference reaches 1/40, going from `guess` in the direction
@@ -149,6 +152,12 @@ fn border(log_e: impl Fn(f64) -> f64, guess: f64, towards: f64) -> Option<f64> {
     let excess = |margin: f64| log_e(margin) - REJECTED.ln();
     let mut kept = (guess, excess(guess));
     let mut step = towards * FIRST_STEP;
+    while kept.1 >= 0.0 && kept.0.abs() < MOST {
+        // What was observed need not be what the evidence allows.
+        let at = (kept.0 - step).clamp(-MOST, MOST);
+        (kept, step) = ((at, excess(at)), 2.0 * step);
+    }
+    step = towards * FIRST_STEP;
     let mut rejected = loop {
         let at = (kept.0 + step).clamp(-MOST, MOST);
         let found = (at, excess(at));

@@ -23,12 +23,17 @@ pub struct Judge {
     tables: Vec<Tables>,
 }
 
+/// The guard compares requests, of keys their first ones: what it has to find fails at once.
+const GUARD: Observed = Observed::Request;
+
 /// The factors of all streams at one weight.
 #[derive(Debug, Clone)]
 struct Tables {
     weight: Percent,
     /// In the order of [`Stream::judged`].
     streams: Vec<(Factors, Factors)>,
+    /// Of the guard's comparison.
+    guard: Factors,
 }
 
 impl Judge {
@@ -45,7 +50,7 @@ impl Judge {
             at: Vec::new(),
             starts: Starts::every(window_ms(spec)),
             streams: streams.collect(),
-            guard: GuardState::new(bets(Stream::Err, observed)),
+            guard: GuardState::new(bets(Stream::Err, GUARD)),
         };
         Self::with(spec, observed, state)
     }
@@ -63,7 +68,7 @@ impl Judge {
             && state.streams.iter().zip(judged).all(|(stored, stream)| {
                 stored.stream == stream && stored.mixture.len() == bets(stream, observed)
             })
-            && state.guard.fits(bets(Stream::Err, observed));
+            && state.guard.fits(bets(Stream::Err, GUARD));
         if state.margins != wanted || !fits {
             return Err(MarginsChanged { stored: state.margins, wanted });
         }
@@ -102,7 +107,9 @@ impl Judge {
             let capitals: Vec<_> =
                 (0..self.state.streams.len()).map(|i| self.capitals(i, Test::Rollback)).collect();
             for (of, capitals) in self.state.streams.iter_mut().zip(capitals) {
-                of.mixture.open(log_share, &capitals);
+                if of.stream.starts_again(self.observed) {
+                    of.mixture.open(log_share, &capitals);
+                }
             }
         }
         let none = Tail::default();
@@ -242,21 +249,23 @@ impl Judge {
     }
 
     fn add(&self, i: usize, test: Test, weight: Percent, seen: &Pair<Tally>, to: &mut [f64]) {
-        let Some(table) = self.tables.iter().find(|table| table.weight == weight) else { return };
+        let Some(table) = self.table(weight) else { return };
         let (rollback, promote) = &table.streams[i];
         let factors = if test == Test::Rollback { rollback } else { promote };
         factors.add(seen, to);
     }
 
-    /// As [`Self::capitals`] of `err`, with the warm-up and `tail`.
+    /// The log capital of each bet of the guard's comparison: `err`, with the warm-up and `tail`.
     fn guard_capitals(&self, tail: &Tail) -> Vec<f64> {
-        // `err` is the first of all streams.
-        let mut capitals = self.capitals(0, Test::Rollback);
-        let warm_ups = self.state.at.iter().map(|at| (at.weight, at.counts.warm_up));
+        let mut capitals = vec![0.0; bets(Stream::Err, GUARD)];
+        let settled = self.state.at.iter();
+        let settled = settled.map(|at| (at.weight, at.counts.warm_up + at.counts.counted));
         let tails = tail.parts.iter().map(|part| (part.weight, part.warm_up + part.counted));
-        for (weight, more) in warm_ups.chain(tails).filter(|(weight, _)| is_drawn(*weight)) {
-            let more = of_outcomes(&more, Stream::Err, self.observed, Test::Rollback);
-            self.add(0, Test::Rollback, weight, &more, &mut capitals);
+        for (weight, seen) in settled.chain(tails) {
+            let seen = of_outcomes(&seen, Stream::Err, GUARD, Test::Rollback);
+            if let Some(table) = self.table(weight) {
+                table.guard.add(&seen, &mut capitals);
+            }
         }
         capitals
     }
@@ -289,6 +298,11 @@ impl Judge {
         &mut self.state.at[place].counts
     }
 
+    /// None where no coin decided.
+    fn table(&self, weight: Percent) -> Option<&Tables> {
+        self.tables.iter().find(|table| table.weight == weight)
+    }
+
     fn make_all_tables(&mut self) {
         for place in 0..self.state.at.len() {
             self.make_table(self.state.at[place].weight);
@@ -299,19 +313,21 @@ impl Judge {
         if is_drawn(weight) && self.tables.iter().all(|table| table.weight != weight) {
             let streams = Stream::judged(&self.spec).into_iter();
             let streams = streams.map(|stream| self.factors(stream, weight)).collect();
-            self.tables.push(Tables { weight, streams });
+            let guard = self.rollback_factors(Stream::Err, GUARD, weight);
+            self.tables.push(Tables { weight, streams, guard });
         }
     }
 
     fn factors(&self, stream: Stream, weight: Percent) -> (Factors, Factors) {
-        let (spec, share) = (&self.spec, weight.share());
         let (centres, scores) = (stream.centres(self.observed), stream.scores());
-        let worse = stream.rollback_margin(spec, self.observed);
-        let not_worse = stream.promote_margin(spec, self.state.step);
-        (
-            Factors::rollback(centres, scores, worse, share),
-            Factors::promote(centres, scores, not_worse, share),
-        )
+        let margin = stream.promote_margin(&self.spec, self.state.step);
+        let promote = Factors::promote(centres, scores, margin, weight.share());
+        (self.rollback_factors(stream, self.observed, weight), promote)
+    }
+
+    fn rollback_factors(&self, stream: Stream, observed: Observed, weight: Percent) -> Factors {
+        let margin = stream.rollback_margin(&self.spec, observed);
+        Factors::rollback(stream.centres(observed), stream.scores(), margin, weight.share())
     }
 }
 

@@ -118,6 +118,13 @@ impl Stream {
         }
     }
 
+    /// Whether fresh capital may start late. Not on first errors of keys: a canary that fails the
+    /// same keys as stable, but less often, has its first errors later, and whoever starts to
+    /// count late would see its alone.
+    pub(crate) fn starts_again(self, observed: Observed) -> bool {
+        !(self == Self::Err && observed == Observed::Key)
+    }
+
     /// Δ of the rollback test: the canary's mean score may exceed stable's by this.
     pub(crate) fn rollback_margin(self, spec: &RolloutSpec, observed: Observed) -> f64 {
         match self {

@@ -69,9 +69,11 @@ pub enum Seen {
     Shadow(ShadowAssessment),
 }
 
-/// An interval for a difference; a missing end is open.
+/// The canary's mean score less stable's; a missing end of the interval is open.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Effect {
+    /// As observed, compared within each weight; `None` without observations of both.
+    pub difference: Option<f64>,
     pub low: Option<f64>,
     pub high: Option<f64>,
 }

@@ -335,6 +335,35 @@ fn keys_are_judged_by_their_first_error() {
     assert!(back(Observed::Request, 5) > 0);
 }
 
+/// Keys that always send what fails: half of their requests on stable, a tenth on the canary. All
+/// of them fail some day, those of the better canary later.
+#[test]
+fn a_canary_that_fails_the_same_keys_less_often_stays() {
+    let weight = Percent::whole(5);
+    for run in 0..20 {
+        let mut random = StdRng::seed_from_u64(run);
+        let mut judge = Judge::new(&spec(&[weight]), Observed::Key);
+        let mut left = Pair { canary: 200_u64, stable: 3800 };
+        for minute in 0..60 {
+            let mut fail = |left: &mut u64, rate: f64| {
+                let unit_err = (0..*left).filter(|_| random.random::<f64>() < rate).count() as u64;
+                *left -= unit_err;
+                Outcomes { unit_err, ..Outcomes::default() }
+            };
+            let more =
+                Pair { canary: fail(&mut left.canary, 0.1), stable: fail(&mut left.stable, 0.5) };
+            judge.open_starts(60_000 * minute);
+            judge.absorb_outcomes(weight, &more, false);
+            let seen = judge.assess(&Tail::default());
+            assert!(
+                !seen.streams[0].regressed(),
+                "run {run}, minute {minute}: {:?}",
+                seen.streams[0]
+            );
+        }
+    }
+}
+
 #[test]
 fn the_shadow_stage_finds_errors_and_other_answers() {
     let median = |err, differ, runs| {

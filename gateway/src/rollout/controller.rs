@@ -124,18 +124,21 @@ impl Controller {
         lock(&self.views).get(rollout).cloned()
     }
 
-    /// The canary gets no traffic from now on, and the rollout is rolled back as soon as the
-    /// registry can record it.
-    pub async fn abort(&self, rollout: &str, reason: String) {
-        lock(&self.aborts).insert(rollout.to_owned(), reason);
+    /// The canary gets no traffic here from now on, whatever the registry says so far.
+    pub async fn set_aside(&self, rollout: &str) {
         self.trials.set_aside(rollout);
         self.sync.republish().await;
-        self.trials.shared(rollout).failed.notify_one();
     }
 
-    /// The rollback that was wanted has been recorded.
-    pub fn has_aborted(&self, rollout: &str) {
-        lock(&self.aborts).remove(rollout);
+    /// Nothing came of setting it aside.
+    pub async fn readmit(&self, rollout: &str) {
+        self.trials.readmit(rollout);
+        self.sync.republish().await;
+    }
+
+    /// The rollout is rolled back as soon as the registry can record it.
+    pub fn abort(&self, rollout: &str, reason: String) {
+        lock(&self.aborts).insert(rollout.to_owned(), reason);
     }
 
     /// One rollout, from when it is taken up until it has ended or the process stops.
@@ -264,8 +267,7 @@ impl Controller {
         let step = match &look.verdict.decision {
             Decision::RollBack(_) => {
                 if !self.trials.is_set_aside(&rollout.id) {
-                    self.trials.set_aside(&rollout.id);
-                    self.sync.republish().await;
+                    self.set_aside(&rollout.id).await;
                 }
                 RolloutMove::RollBack
             }

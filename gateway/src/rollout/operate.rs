@@ -95,19 +95,20 @@ pub async fn make(
         let rollout = active(&model)?;
         let told = reason.clone().unwrap_or_else(|| format!("by {}", by.actor.name));
         if is_rollback {
-            rollouts.abort(&rollout.id, told.clone()).await;
+            // Safety before bookkeeping.
+            rollouts.set_aside(&rollout.id).await;
         }
         let (record, text) =
             record(gateway, rollout, is_rollback.then_some(told.as_str()), &reason);
         let made = rollouts.moves.make(rollout, step.clone(), record, &text, &by.actor).await;
         match made {
             Ok(model) => {
-                rollouts.has_aborted(&rollout.id);
                 return model.rollout.ok_or_else(|| Problem::internal("the rollout is gone"));
             }
             // The rollout moved by itself meanwhile; what was asked for was not about that.
             Err(Error::Conflict { .. }) if by.expected.is_none() => {}
             Err(error @ (Error::Unavailable { .. } | Error::Busy { .. })) if is_rollback => {
+                rollouts.abort(&rollout.id, told);
                 let mut problem = Problem::from(error);
                 problem.detail = format!(
                     "{} (the canary gets no traffic any more; recording it is tried again)",
@@ -117,7 +118,9 @@ pub async fn make(
                 return Err(problem);
             }
             Err(error) => {
-                rollouts.has_aborted(&rollout.id);
+                if is_rollback {
+                    rollouts.readmit(&rollout.id).await;
+                }
                 return Err(error.into());
             }
         }

@@ -162,6 +162,11 @@ impl Trials {
         self.lock().set_aside.insert(rollout.to_owned());
     }
 
+    /// The canary of this rollout gets what the registry says again.
+    pub fn readmit(&self, rollout: &str) {
+        self.lock().set_aside.remove(rollout);
+    }
+
     /// Whether the canary of this rollout gets no traffic here.
     pub fn is_set_aside(&self, rollout: &str) -> bool {
         self.lock().set_aside.contains(rollout)

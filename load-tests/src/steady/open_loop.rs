@@ -252,7 +252,7 @@ impl<T: Traffic> Run<'_, T> {
                 return;
             };
             let Some(request) = self.load.traffic.next() else {
-                self.load.schedule.cut(intended);
+                self.load.schedule.cut();
                 match place {
                     Ok(idle) => self.idle.push(idle),
                     Err(free) => self.free.push(free),

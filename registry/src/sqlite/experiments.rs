@@ -17,15 +17,26 @@ use crate::model::{Model, Revision};
 use crate::registry::MOST_LISTED;
 use crate::transitions::experiments as rules;
 
+/// The columns of experiments, and which of them.
+macro_rules! experiments {
+    ($which:literal) => {
+        concat!(
+            "SELECT id, model, name, spec, versions, state, epoch, shares, revision, started_at,
+                    started_by, stopped_at, stopped_by, outcome
+             FROM experiments ",
+            $which
+        )
+    };
+}
+
 /// The running experiments, at most one per model.
 pub(super) async fn running(
     connection: &mut SqliteConnection,
     only: Option<&ModelName>,
 ) -> Result<Vec<Experiment>> {
-    let rows = sqlx::query(
-        "SELECT * FROM experiments
-         WHERE stopped_at IS NULL AND (CAST($1 AS TEXT) IS NULL OR model = $1)",
-    )
+    let rows = sqlx::query(experiments!(
+        "WHERE stopped_at IS NULL AND (CAST($1 AS TEXT) IS NULL OR model = $1)"
+    ))
     .bind(only.map(ModelName::as_str))
     .fetch_all(connection)
     .await
@@ -37,7 +48,7 @@ pub(super) async fn read<'c>(
     database: impl sqlx::Executor<'c, Database = Sqlite>,
     id: &str,
 ) -> Result<Experiment> {
-    let row = sqlx::query("SELECT * FROM experiments WHERE id = $1")
+    let row = sqlx::query(experiments!("WHERE id = $1"))
         .bind(id)
         .fetch_optional(database)
         .await
@@ -55,14 +66,13 @@ pub(super) async fn list(
 ) -> Result<Vec<Experiment>> {
     // An unknown model is an error, one without an experiment is an empty list.
     models::read(reader, model).await?;
-    let rows = sqlx::query(
-        "SELECT * FROM experiments WHERE model = $1 ORDER BY started_revision DESC LIMIT $2",
-    )
-    .bind(model.as_str())
-    .bind(i64::from(limit.min(MOST_LISTED)))
-    .fetch_all(reader)
-    .await
-    .map_err(while_trying(format!("list the experiments of {model}")))?;
+    let rows =
+        sqlx::query(experiments!("WHERE model = $1 ORDER BY started_revision DESC LIMIT $2"))
+            .bind(model.as_str())
+            .bind(i64::from(limit.min(MOST_LISTED)))
+            .fetch_all(reader)
+            .await
+            .map_err(while_trying(format!("list the experiments of {model}")))?;
     rows.iter().map(experiment_of).collect()
 }
 

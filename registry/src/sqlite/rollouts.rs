@@ -19,20 +19,32 @@ use crate::rollout::{IfRollout, MoveRecord, NewRollout, Phase, Rollout, RolloutM
 use crate::transitions::NextRoute;
 use crate::transitions::rollouts::{self as rules, Earlier, Moved};
 
+/// The columns of rollouts, and which of them.
+macro_rules! rollouts {
+    ($which:literal) => {
+        concat!(
+            "SELECT id, model, number, attempt, from_version, to_version, spec, phase, step,
+                    outcome, standing, held_reason, approved, revision, started_at, started_by,
+                    step_since, ended_at, reason, verdict, base_route, undo_until
+             FROM rollouts ",
+            $which
+        )
+    };
+}
+
 /// The latest rollout of the present life of each model: the active one where there is one,
 /// since a second cannot start before it has ended.
 pub(super) async fn latest(
     connection: &mut SqliteConnection,
     only: Option<&ModelName>,
 ) -> Result<Vec<Rollout>> {
-    let rows = sqlx::query(
-        "SELECT r.* FROM rollouts r
-         JOIN models m ON m.name = r.model
-         WHERE (CAST($1 AS TEXT) IS NULL OR r.model = $1)
-           AND m.deleted_at IS NULL AND r.base_route > m.routes_before
-           AND r.number = (SELECT MAX(newest.number) FROM rollouts newest
-                           WHERE newest.model = r.model)",
-    )
+    let rows = sqlx::query(rollouts!(
+        "WHERE (CAST($1 AS TEXT) IS NULL OR model = $1)
+               AND base_route > (SELECT m.routes_before FROM models m
+                                 WHERE m.name = rollouts.model AND m.deleted_at IS NULL)
+               AND number = (SELECT MAX(newest.number) FROM rollouts newest
+                             WHERE newest.model = rollouts.model)"
+    ))
     .bind(only.map(ModelName::as_str))
     .fetch_all(connection)
     .await
@@ -44,7 +56,7 @@ pub(super) async fn read<'c>(
     database: impl sqlx::Executor<'c, Database = Sqlite>,
     id: &str,
 ) -> Result<Rollout> {
-    let row = sqlx::query("SELECT * FROM rollouts WHERE id = $1")
+    let row = sqlx::query(rollouts!("WHERE id = $1"))
         .bind(id)
         .fetch_optional(database)
         .await
@@ -62,7 +74,7 @@ pub(super) async fn list(
 ) -> Result<Vec<Rollout>> {
     // An unknown model is an error, one without a rollout is an empty list.
     models::read(reader, model).await?;
-    let rows = sqlx::query("SELECT * FROM rollouts WHERE model = $1 ORDER BY number DESC LIMIT $2")
+    let rows = sqlx::query(rollouts!("WHERE model = $1 ORDER BY number DESC LIMIT $2"))
         .bind(model.as_str())
         .bind(i64::from(limit.min(MOST_LISTED)))
         .fetch_all(reader)
@@ -72,7 +84,7 @@ pub(super) async fn list(
 }
 
 pub(super) async fn active(reader: &SqlitePool) -> Result<Vec<Rollout>> {
-    let rows = sqlx::query("SELECT * FROM rollouts WHERE ended_at IS NULL ORDER BY model")
+    let rows = sqlx::query(rollouts!("WHERE ended_at IS NULL ORDER BY model"))
         .fetch_all(reader)
         .await
         .map_err(while_trying("list the active rollouts"))?;

@@ -142,7 +142,8 @@ async fn a_route_of_the_release_before_ends_the_rollout() {
 
 #[tokio::test]
 async fn a_model_deleted_by_the_release_before_ends_what_is_active() {
-    let delete = "UPDATE models SET deleted_at = 77, revision = revision + 1";
+    let delete = "UPDATE versions SET deleted_at = 77;
+                  UPDATE models SET deleted_at = 77, revision = revision + 1";
     let (registry, shared) = promoted().await;
     let started = start(&shared, 2, steps(&[5])).await.expect("a rollout");
     sql(&registry, delete).await.expect("a deletion");
@@ -156,12 +157,8 @@ async fn a_model_deleted_by_the_release_before_ends_what_is_active() {
     foreign_event(&registry, "model.deleted").await;
     let stopped = shared.experiment(&running.id).await.expect("the experiment");
     assert_eq!((stopped.stopped_at, stopped.revision), (Some(77), running.revision + 1));
-    ready_versions_again(&shared).await;
+    assert_eq!(ready(&shared, "files 1").await, v(3));
     experiment(&shared, &[3]).await.expect("an experiment of the successor");
-}
-
-async fn ready_versions_again(shared: &Shared) {
-    assert_eq!(ready(shared, "files 1").await, v(3));
 }
 
 #[tokio::test]
@@ -184,7 +181,7 @@ async fn rollouts_of_a_later_release_are_read() {
 #[tokio::test]
 async fn garbage_in_rollouts_is_corrupt_and_named() {
     for (text, column) in [
-        ("UPDATE rollouts SET spec = '[]'", "spec of the rollout ro-"),
+        ("UPDATE rollouts SET spec = '3'", "spec of the rollout ro-"),
         ("UPDATE rollouts SET phase = 'odd'", "phase of the rollout ro-"),
         ("UPDATE rollouts SET step = NULL", "phase of the rollout ro-"),
         ("UPDATE rollouts SET standing = 'odd'", "standing of the rollout ro-"),

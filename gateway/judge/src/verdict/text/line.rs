@@ -59,10 +59,10 @@ impl Line<'_> {
         if of.stream == Stream::Diff {
             return write!(f, "; limit {} %", percent(margin));
         }
-        if let (Some(canary), Some(stable)) = (canary.mean(), stable.mean()) {
-            write!(f, "   {} pp", points(canary - stable))?;
-        }
         if let Some(effect) = self.verdict.effects.get(self.place) {
+            if let Some(difference) = effect.difference {
+                write!(f, "   {} pp", points(difference))?;
+            }
             interval(f, effect)?;
         }
         write!(f, "; {}", Verdict::limit(margin))
