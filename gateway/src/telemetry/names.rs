@@ -64,6 +64,10 @@ catalogue! {
         "registry revision of the routing snapshot in force";
     REGISTRY_ERRORS = "weighbridge_registry_errors", Counter, [],
         "reads of the registry that failed; predictions go on";
+    WEBHOOK_DELIVERIES = "weighbridge_webhook_deliveries", Counter, ["outcome"],
+        "webhooks that ended: delivered, refused, forbidden, gave-up, abandoned";
+    WEBHOOKS_DROPPED = "weighbridge_webhooks_dropped", Counter, [],
+        "webhooks that were never sent, since too many were under way";
     RESIDENT_BYTES = "weighbridge_resident_bytes", Gauge, [],
         "resident memory of the process";
     CPU_SECONDS = "weighbridge_cpu_seconds", Gauge, [],
