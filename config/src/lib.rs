@@ -7,6 +7,7 @@
 //! * [`split`]: the weights of a route and the exact key ranges they own.
 //! * [`manifest`]: what an artifact consists of, and its digest.
 //! * [`model_settings`]: the per-model settings that live in the registry.
+//! * [`network`]: ranges of IP addresses.
 //! * [`rollout`]: what an operator says about a rollout.
 //! * [`settings`]: the process settings of the TOML file, with environment overrides.
 //! * [`client`]: where a command finds the server and its key.
@@ -19,6 +20,7 @@ pub mod golden;
 pub mod manifest;
 pub mod model_settings;
 pub mod names;
+pub mod network;
 pub mod rollout;
 pub mod settings;
 pub mod split;

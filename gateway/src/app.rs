@@ -27,6 +27,7 @@ use crate::edge::drain::Drain;
 use crate::edge::listener::{self, ConnectionLimits};
 use crate::gateway::{Gateway, Urls};
 use crate::loading::loader::Loader;
+use crate::notify::Notifier;
 use crate::now_ms;
 use crate::push::Pushes;
 use crate::rollout::controller::Controller;
@@ -102,7 +103,10 @@ pub async fn serve(
         Arc::new(Trials::new(settings.limits.max_timeout, slots)),
         tasks.clone(),
     );
-    let moves = Moves::new(Arc::clone(&registry), Arc::clone(&sync));
+    let notifier =
+        Notifier::open(&settings.webhooks, &data_dir, tasks.clone(), stop.clone())
+            .context("cannot sign webhooks")?;
+    let moves = Moves::new(Arc::clone(&registry), Arc::clone(&sync), notifier);
     let rollouts = Controller::new(
         Arc::clone(&registry),
         moves,

@@ -17,6 +17,7 @@ pub mod demo;
 pub mod edge;
 pub mod gateway;
 pub mod loading;
+pub mod notify;
 pub mod push;
 pub mod rollout;
 pub mod secrets;

@@ -55,8 +55,11 @@ impl Judge {
         Self::with(spec, observed, state)
     }
 
-    /// The attempt that `state` is of, unless it was gathered under other margins: then the
-    /// numbers mean something else, and a new attempt has to start.
+    /// The attempt that `state` is of.
+    ///
+    /// # Errors
+    /// The evidence was gathered under other margins: its numbers mean something else, and a new
+    /// attempt has to start.
     pub fn restore(
         spec: &RolloutSpec,
         observed: Observed,
@@ -331,7 +334,10 @@ impl Judge {
     }
 }
 
-/// What was decided on `state` (as it was before that look), `tail` and `now`.
+/// What was decided on `state` (as it was before that look, or after it), `tail` and `now`.
+///
+/// # Errors
+/// As [`Judge::restore`].
 pub fn replay(
     spec: &RolloutSpec,
     observed: Observed,

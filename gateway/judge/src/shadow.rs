@@ -80,7 +80,10 @@ impl ShadowJudge {
         Self { spec: spec.clone(), state }
     }
 
-    /// See [`crate::Judge::restore`].
+    /// The stage that `state` is of.
+    ///
+    /// # Errors
+    /// As [`crate::Judge::restore`].
     pub fn restore(spec: &RolloutSpec, state: ShadowState) -> Result<Self, MarginsChanged> {
         let wanted = margins_of(spec, Observed::Request);
         if state.margins != wanted || state.sup_log_e.len() != 2 {
@@ -190,7 +193,10 @@ pub fn decide_shadow(spec: &RolloutSpec, seen: &ShadowAssessment, now: &Situatio
     Decision::Stay
 }
 
-/// See [`crate::replay`].
+/// What was decided on `state` and `now`.
+///
+/// # Errors
+/// As [`crate::Judge::restore`].
 pub fn replay_shadow(
     spec: &RolloutSpec,
     state: &ShadowState,

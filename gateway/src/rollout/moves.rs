@@ -7,6 +7,7 @@ use serde_json::json;
 use weighbridge_config::rollout::Transition;
 use weighbridge_registry::{Actor, Model, MoveRecord, Registry, Rollout, RolloutMove};
 
+use crate::notify::{Notification, Notifier};
 use crate::now_ms;
 use crate::rollout::sync::Sync;
 use crate::telemetry::events;
@@ -16,12 +17,13 @@ use crate::telemetry::events;
 pub struct Moves {
     registry: Arc<dyn Registry>,
     sync: Arc<Sync>,
+    pub notifier: Notifier,
 }
 
 impl Moves {
-    /// Moves in `registry`, published by `sync`.
-    pub fn new(registry: Arc<dyn Registry>, sync: Arc<Sync>) -> Self {
-        Self { registry, sync }
+    /// Moves in `registry`, published by `sync`, told by `notifier`.
+    pub fn new(registry: Arc<dyn Registry>, sync: Arc<Sync>, notifier: Notifier) -> Self {
+        Self { registry, sync, notifier }
     }
 
     /// Moves `rollout`, if it still stands at the revision that the decision was made on.
@@ -60,7 +62,7 @@ impl Moves {
         actor: &Actor,
     ) {
         events::rollout_moved(rollout, transition, text, reason, actor);
-        let _body = json!({
+        let body = json!({
             "event": format!("rollout.{}", transition.word()),
             "rollout": rollout.id,
             "model": rollout.model,
@@ -76,6 +78,8 @@ impl Moves {
             "verdict": verdict,
             "at": now_ms(),
         });
+        let webhooks = rollout.spec.webhooks.clone();
+        self.notifier.notify(Notification { webhooks, transition, body });
     }
 
     /// The change is recorded: if it cannot be read back now, the poll brings it.

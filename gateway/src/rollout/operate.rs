@@ -12,6 +12,7 @@ use weighbridge_registry::{Actor, Error, Model, MoveRecord, NewRollout, Rollout,
 use crate::control::By;
 use crate::edge::problem::{Kind, Problem};
 use crate::gateway::Gateway;
+use crate::notify::address::AddressPolicy;
 use crate::now_ms;
 use crate::rollout::trial::Trial;
 
@@ -35,7 +36,7 @@ pub async fn start(
 ) -> Result<Rollout, Problem> {
     let control = &gateway.control;
     let model = control.registry.model(name).await?;
-    let spec = spec_for(&model, wanted.spec)?;
+    let spec = spec_for(&model, wanted.spec, gateway.rollouts.moves.notifier.policy())?;
     control.load_first(name, [wanted.to]).await?;
     let new = NewRollout {
         id: format!("ro-{:016x}", rand::random::<u64>()),
@@ -55,21 +56,29 @@ pub async fn start(
 }
 
 /// The spec that was submitted, or the default one, if it can take effect on this model.
-fn spec_for(model: &Model, submitted: Option<Value>) -> Result<RolloutSpec, Problem> {
+fn spec_for(
+    model: &Model,
+    submitted: Option<Value>,
+    addresses: &AddressPolicy,
+) -> Result<RolloutSpec, Problem> {
     let refused = |detail: String| Problem::new(Kind::Unprocessable, detail);
     let names_shadow = submitted.as_ref().is_some_and(|s| s.get("shadow").is_some());
     let document = submitted.unwrap_or_else(|| json!({}));
     let mut spec =
         RolloutSpec::from_json(document).map_err(|mistakes| refused(mistakes.to_string()))?;
     let mut mistakes = Vec::new();
+    for (place, webhook) in spec.webhooks.iter().enumerate() {
+        if let Err(forbidden) = addresses.target(&webhook.url) {
+            mistakes.push(format!("webhooks[{place}].url: {forbidden}"));
+        }
+    }
     if spec.unit == Unit::Key && model.settings.sticky.is_none() {
-        mistakes.push(
-            "unit: \"key\" wants a sticky model (weighbridge configure … sticky=header:NAME)",
-        );
+        let set = format!("weighbridge configure {} sticky=header:NAME", model.name);
+        mistakes.push(format!("unit: \"key\" wants a sticky model ({set})"));
     }
     if model.settings.idempotent == Some(false) && spec.shadow.requests > 0 {
         if names_shadow {
-            mistakes.push("shadow: the model is not idempotent, so requests are not copied");
+            mistakes.push("shadow: the model is not idempotent: requests are not copied".to_owned());
         }
         spec.shadow.requests = 0;
     }

@@ -88,6 +88,10 @@ catalogue! {
         "copies that wait or run, or whose live request is not answered yet";
     SHADOW_WRITTEN_OFF = "weighbridge_shadow_written_off", Counter, ["model", "version"],
         "runs on the shadow thread that took longer than shadow.run_limit";
+    WEBHOOK_DELIVERIES = "weighbridge_webhook_deliveries", Counter, ["outcome"],
+        "webhooks that ended: delivered, refused, forbidden, gave-up, abandoned";
+    WEBHOOKS_DROPPED = "weighbridge_webhooks_dropped", Counter, [],
+        "webhooks that were never sent, since too many were under way";
     RESIDENT_BYTES = "weighbridge_resident_bytes", Gauge, [],
         "resident memory of the process";
     CPU_SECONDS = "weighbridge_cpu_seconds", Gauge, [],

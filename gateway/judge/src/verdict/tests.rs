@@ -147,7 +147,7 @@ fn holds_say_why() {
     let verdict = verdict(&mut outage, &spec, &Tail::default(), situation(1));
     assert_eq!(verdict.decision, Decision::Hold(HoldReason::CommonCause));
     let text = verdict.to_string();
-    assert!(text.starts_with("HOLD  common-cause: both variants fail, the canary 100 % (30/30) and stable 100 % (570/570)\n"), "{text}");
+    assert!(text.starts_with("HOLD  common-cause: the canary fails 100 % (30/30), stable 100 % (570/570); that it is the canary alone has evidence "), "{text}");
     assert!(text.contains("guard   100 % of the canary's requests failed (30/30)"), "{text}");
 }
 

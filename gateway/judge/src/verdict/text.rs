@@ -83,10 +83,10 @@ impl Verdict {
                     format!("{share} % ({}/{})", Count(bad), Count(n))
                 };
                 let (canary, stable) = (rate(canary.err, canary.n()), rate(failed, stable.n()));
-                write!(
-                    f,
-                    "common-cause: both variants fail, the canary {canary} and stable {stable}"
-                )
+                write!(f, "common-cause: the canary fails {canary}, stable {stable}; ")?;
+                let (came, wanted) =
+                    (Evidence(seen.guard.relative_log_e), Evidence(seen.guard.relative_required));
+                write!(f, "that it is the canary alone has evidence {came}; {wanted} is required")
             }
             (HoldReason::Split, Seen::Live(seen)) => {
                 let (canary, stable) = (seen.counted.canary.n(), seen.counted.stable.n());
