@@ -53,7 +53,7 @@ impl Setting {
 pub(super) const PREFIX: &str = "WEIGHBRIDGE__";
 
 /// What each section is about, for the example file.
-pub(super) const SECTIONS: [(&str, &str); 10] = [
+pub(super) const SECTIONS: [(&str, &str); 11] = [
     ("server", "The data listener (predictions, health, metadata) and the process itself."),
     ("admin", "The admin listener: admin API, metrics, dashboard. It always asks for a key."),
     ("auth", "Who may ask."),
