@@ -70,7 +70,7 @@ pub struct Plan {
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum Report {
-    Rollouts(rollouts::Report),
+    Rollouts(Box<rollouts::Report>),
     Shadow(shadow::Report),
     Ab(ab::Report),
 }
@@ -89,7 +89,7 @@ pub fn run(plan: &Plan, stop: &Stop) -> Result<Report> {
         Scenario::Shadow => Report::Shadow(shadow::run(plan, stop)?),
 
         Scenario::Ab => Report::Ab(ab::run(plan, stop)?),
-        _ => Report::Rollouts(rollouts::run(plan, stop)?),
+        _ => Report::Rollouts(Box::new(rollouts::run(plan, stop)?)),
     })
 }
 

@@ -12,7 +12,7 @@ use crate::steady::open_loop::{Answer, Ended, Traffic};
 
 use super::rows::ROWS;
 
-/// Of the answers that were not as they should be, so many are told.
+/// So many kinds of answers that were not as they should be are told.
 const EXAMPLES: usize = 5;
 
 /// What the conductor tells the load.
@@ -103,15 +103,15 @@ pub struct Crowd<'a> {
     /// What each version answers.
     values: BTreeMap<u64, f32>,
     pub seen: Vec<Seen>,
-    /// The first answers that were wrong or refused, in words.
-    pub examples: Vec<String>,
+    /// Of each kind of answer that was wrong or refused the first, in words.
+    pub examples: BTreeMap<String, String>,
 }
 
 impl<'a> Crowd<'a> {
     /// `values`: what each version answers to every row.
     pub fn new(signal: &'a Signal, seed: u64, values: BTreeMap<u64, f32>) -> Self {
         let random = Random::new(seed);
-        Self { signal, random, values, seen: Vec::new(), examples: Vec::new() }
+        Self { signal, random, values, seen: Vec::new(), examples: BTreeMap::new() }
     }
 
     fn look(&mut self, answer: &Answer<'_>) -> Outcome {
@@ -120,10 +120,9 @@ impl<'a> Crowd<'a> {
             status => Err((Outcome::Refused(status), format!("status {status}"))),
         };
         outcome.unwrap_or_else(|(outcome, why)| {
-            if self.examples.len() < EXAMPLES {
+            if self.examples.len() < EXAMPLES && !self.examples.contains_key(&why) {
                 let said = String::from_utf8_lossy(answer.body.unwrap_or_default());
-                let said: String = said.chars().take(500).collect();
-                self.examples.push(format!("{why}: {said}"));
+                self.examples.insert(why, said.chars().take(500).collect());
             }
             outcome
         })
@@ -229,11 +228,13 @@ mod tests {
             ("2", ANSWER.replace("[1,1]", "[1]")),
             ("2", ANSWER.replace("2.0", "null")),
             ("", ANSWER.to_owned()),
+            ("4", ANSWER.to_owned()),
         ] {
             let outcome = crowd.look(&answer(version, None, &body));
             assert!(matches!(outcome, Outcome::Wrong(_)), "{version:?} {body}: {outcome:?}");
         }
-        assert_eq!(crowd.examples.len(), EXAMPLES, "as many as are told");
+        let kinds: Vec<&String> = crowd.examples.keys().collect();
+        assert_eq!(kinds.len(), EXAMPLES, "as many as are told, each kind once: {kinds:?}");
     }
 
     #[test]

@@ -67,7 +67,8 @@ pub struct RunReport {
     pub wrong: u64,
     /// Requests sent later than half a second after the end that the loser still got.
     pub misrouted: u64,
-    /// The longest time without an answer of stable, while the rollout ran, in seconds.
+    /// The longest time without an answer of stable to its own requests, from the start of the
+    /// rollout to the end of the load, in seconds. Says nothing after a promotion.
     pub stable_silence_s: f64,
     /// While the rollout ran, from the intended time; without rescued answers.
     pub stable_latency: Percentiles,
@@ -76,7 +77,7 @@ pub struct RunReport {
     pub verdict: String,
     /// Whether replaying the stored evidence gives the same decision.
     pub replayed_same: Option<bool>,
-    /// The first answers that were not as they should be.
+    /// Of each kind of answer that was not as it should be the first.
     pub examples: Vec<String>,
 }
 
@@ -99,7 +100,7 @@ impl RunReport {
         let seconds = self.seconds.map_or_else(|| "-".to_owned(), |s| format!("{s:.1}"));
         let of = |count: Option<u64>| count.map_or_else(|| "-".to_owned(), |n| n.to_string());
         format!(
-            "{:>4}  {:<22} {seconds:>7} {:>8} {:>8} {:>8} {:>9} {:>7} {:>8} {:>6} {:>9.2} {:>9.2}",
+            "{:>4}  {:<31} {seconds:>7} {:>8} {:>8} {:>8} {:>9} {:>7} {:>8} {:>6} {:>9.2} {:>9.2}",
             self.run,
             self.outcome,
             self.canary_requests,
@@ -116,7 +117,7 @@ impl RunReport {
 }
 
 /// What the columns of [`RunReport::line`] are.
-pub const COLUMNS: &str = " run  outcome                seconds   canary  verdict  counted  \
+pub const COLUMNS: &str = " run  outcome                         seconds   canary  verdict  counted  \
                            requests  failed  rescued  wrong stable ms canary ms";
 
 /// Relates the gateway's clock, in Unix milliseconds, to ours.
@@ -176,7 +177,7 @@ pub(super) fn played(
     let clock = Clock::now()?;
     let signal = Signal::default();
     let mut crowd = Crowd::new(&signal, seed, BTreeMap::from([(stable, STABLE), (canary, CANARY)]));
-    let longest = story.lead + story.limit + Duration::from_secs(60);
+    let longest = story.lead + story.limit + story.after + Duration::from_secs(60);
     let load = OpenLoop {
         target: &stage.target,
         requests: &requests,

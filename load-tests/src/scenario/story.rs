@@ -24,8 +24,8 @@ const SLOW_MS: f64 = 5.0;
 const TRIAL_STEPS: usize = 100;
 /// Places in the tables of fault models: what is beyond them, [`Rows::Beyond`] asks.
 const PLACES: usize = 2;
-/// A network of 8 MB: a run is slow because weights come from memory, so batches pay.
-const DENSE: [usize; 4] = [512, 1024, 1024, 512];
+/// A network of 19 MB: a run is slow because weights come from memory, so batches pay.
+const DENSE: [usize; 4] = [768, 1536, 1536, 768];
 
 /// How many requests come.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -65,6 +65,8 @@ pub struct Story {
     pub lead: Duration,
     /// The rollout is watched for so long at most.
     pub limit: Duration,
+    /// The load goes on for so long after its end: nothing may reach the loser then.
+    pub after: Duration,
 }
 
 /// The spec of every scenario: the steps, without a shadow stage, and times as short as they go.
@@ -95,12 +97,13 @@ impl Story {
             outage: None,
             lead: Duration::from_secs(5),
             limit: Duration::from_secs(60),
+            after: Duration::from_millis(1500),
         };
         Ok(match plan.scenario {
             Scenario::CanaryGood => Self {
                 stable: dense_tag(STABLE, &DENSE, 7),
                 canary: dense_tag(CANARY, &DENSE, 7),
-                models: "both: a dense network of 8 MB; they differ in the constant answered"
+                models: "both: a dense network of 19 MB; they differ in the constant answered"
                     .to_owned(),
                 load: Load::OfSaturation(0.7),
                 limit: Duration::from_secs(180),
@@ -134,6 +137,8 @@ impl Story {
                 canary: tag(CANARY),
                 models: "both: a constant; the drill `hang` holds the canary's runs".to_owned(),
                 drill: Some("hang"),
+                // The thread that hangs still does.
+                after: Duration::from_secs(5),
                 ..plain
             },
             Scenario::SharedOutage => Self {

@@ -180,7 +180,7 @@ pub fn hard_faults() {
 }
 
 fn shared_outage() {
-    const RUNS: u64 = 1000;
+    const RUNS: u64 = 500;
     println!("\n| both fail | 1 % | 5 % | 50 % |\n|---|---|---|---|");
     for relative in [20.0, 100.0] {
         let cells = WEIGHTS.map(|weight| {
@@ -243,7 +243,7 @@ pub fn whole_rollouts() {
 
 /// A canary exactly at the final promotion margin of errors: how often a step lets it pass.
 fn at_the_promotion_margin() {
-    const RUNS: u64 = 400;
+    const RUNS: u64 = 200;
     let fault = Fault { err: Some(0.006), ..NO_FAULT };
     let counts = [[5, 25], [25, 50], [50, 100]].map(|[weight, next]| {
         let mut trial = Trial::hour(Percent::whole(weight), Weather::Noise, 0.001, fault);

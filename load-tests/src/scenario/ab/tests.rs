@@ -97,8 +97,9 @@ fn rounds_go_on_until_there_is_a_verdict() {
 
 #[test]
 fn users_who_are_moved_are_found_out() {
-    let report = play(Fake { fickle: 50, ..Fake::default() });
-    assert!(report.moved > 10, "{}", report.moved);
+    let report = play(Fake { fickle: 47, ..Fake::default() });
+    // 51 of 2,400 answers; 47 divides no round, so that they fall on other users each time.
+    assert!(report.moved > 30, "{}", report.moved);
     assert_eq!(report.wrong, 0, "each answer is that of the variant it names");
     assert!(report.examples[0].contains("was "), "{:?}", report.examples);
     let missed: Vec<String> = bounds(&[report], 1)

@@ -83,12 +83,12 @@ impl Taken<'_> {
             rescued: count(seen.iter().filter(rescued)),
             wrong: count(seen.iter().filter(wrong)),
             misrouted: count(misrouted),
-            stable_silence_s: self.silence(started, over, seen).as_secs_f64(),
+            stable_silence_s: self.silence(started, last, seen).as_secs_f64(),
             stable_latency: latencies(during(), self.stable),
             canary_latency: latencies(during(), self.canary),
             verdict: text,
             replayed_same: replayed,
-            examples: crowd.examples.clone(),
+            examples: crowd.examples.iter().map(|(why, said)| format!("{why}: {said}")).collect(),
         }
     }
 

@@ -17,8 +17,6 @@ use super::Place;
 const POLL: Duration = Duration::from_millis(100);
 /// Looks that may fail in a row: a busy machine answers late.
 const MISSED_LOOKS: u32 = 10;
-/// The load goes on for so long after the end: nothing may reach the loser then.
-const AFTER: Duration = Duration::from_millis(1500);
 
 /// What was seen of the rollout.
 #[derive(Debug)]
@@ -73,7 +71,7 @@ pub(super) fn conduct(
             Err(error) => return Err(error).context("look at the rollout"),
         }
     }
-    pause(AFTER, stop)?;
+    pause(story.after, stop)?;
     // Once more: the verdict of an ended rollout may follow its state.
     watched.view = admin.rollout(MODEL).context("look at the rollout once more")?;
     watched.why = admin.why(MODEL);

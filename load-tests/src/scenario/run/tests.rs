@@ -196,6 +196,7 @@ impl Stand {
             outage,
             lead: Duration::from_millis(100),
             limit: Duration::from_secs(20),
+            after: Duration::from_millis(1500),
         };
         let stand = Self::start(plot);
         played(&story, 1, 1, &stand.stage, &Stop::default()).unwrap()
