@@ -7,6 +7,7 @@
 //! * [`manifest`]: what an artifact consists of, and its digest.
 //! * [`model_settings`]: the per-model settings that live in the registry.
 //! * [`rollout`]: what an operator says about a rollout.
+//! * [`experiment`]: what an operator says about an A/B experiment.
 //! * [`settings`]: the process settings of the TOML file, with environment overrides.
 //! * [`client`]: where a command finds the server and its key.
 //!
@@ -14,6 +15,7 @@
 
 pub mod client;
 mod environment;
+pub mod experiment;
 pub mod manifest;
 pub mod model_settings;
 pub mod names;
@@ -23,6 +25,7 @@ pub mod split;
 pub mod tensor;
 
 pub use client::{ClientSettings, Secret};
+pub use experiment::ExperimentSpec;
 pub use manifest::{Digest, FileRole, Manifest, ManifestFile};
 pub use model_settings::{ModelSettings, Sticky, V1Dialect};
 pub use names::{AliasName, InvalidName, ModelName, Version};
