@@ -28,12 +28,15 @@
 //! What this room does not do: it holds no model bytes (`model-store`), it knows no rollout
 //! statistics, and it does not keep a second process out (the gateway locks the data folder).
 
+pub mod chain;
 mod error;
 mod event;
+mod experiment;
 mod key;
 mod model;
 mod operation;
 mod registry;
+mod rollout;
 mod route;
 mod sqlite;
 mod transitions;
@@ -42,12 +45,20 @@ mod version;
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
 
+pub use chain::{BrokenLink, ChainReport};
 pub use error::{Error, Result};
 pub use event::{Event, EventQuery, action};
+pub use experiment::{
+    Experiment, ExperimentState, Exposure, FeedbackAbout, FeedbackOutcome, NewExperiment,
+    NewFeedback, Recorded, RequestUnit, UnitQuery, UnitSum,
+};
 pub use key::{KeyRecord, NewKey, Role};
 pub use model::{Actor, IfRouted, Millis, Model, Revision, Snapshot};
 pub use operation::{Operation, OperationState};
-pub use registry::{MOST_LISTED, Registry};
+pub use registry::{MOST_IN_BATCH, MOST_LISTED, MOST_UNITS, Registry};
+pub use rollout::{
+    IfRollout, MoveRecord, NewRollout, Phase, Rollout, RolloutMove, RolloutOutcome, Standing,
+};
 pub use route::{Route, RouteCause, RouteChange};
 pub use sqlite::SqliteRegistry;
 pub use version::{CheckOutcome, NewVersion, Registered, VersionInfo, VersionRecord, VersionState};

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use weighbridge_config::ModelSettings;
 
 use super::fixture::*;
-use crate::{CheckOutcome, Error, RouteChange, Snapshot, VersionState};
+use crate::{CheckOutcome, Error, IfRollout, RouteChange, Snapshot, VersionState};
 
 const WRITERS: u32 = 20;
 
@@ -20,7 +20,7 @@ pub async fn of_many_writers_one_wins(registry: Shared) {
         let (registry, expected) = (Arc::clone(&registry), Some(before.revision));
         let change = RouteChange::set(weights(&[(1, 10_000 - number), (2, number)]));
         writers.spawn(async move {
-            let set = registry.set_route(fraud(), change, expected, ada(), NOON);
+            let set = registry.set_route(fraud(), change, IfRollout::Refuse, expected, ada(), NOON);
             set.await
         });
     }
@@ -90,7 +90,8 @@ async fn push_check_and_promote(registry: &Shared, revision: u64) {
     let checked = registry.finish_check(fraud, version, good, ada, revision + 2).await;
     checked.expect("a checked version");
     let change = RouteChange::promote(version);
-    let promoted = registry.set_route(fraud, change, None, ada, revision + 3).await;
+    let promoted =
+        registry.set_route(fraud, change, IfRollout::Refuse, None, ada, revision + 3).await;
     promoted.expect("a promotion");
 }
 

@@ -43,6 +43,8 @@ fn model() -> Model {
         aliases: BTreeMap::new(),
         versions: (1..).zip(states).map(|(n, state)| record(n, state)).collect(),
         created_at: 0,
+        rollout: None,
+        experiment: None,
     }
 }
 
