@@ -25,6 +25,7 @@ use crate::data_dir::DataDir;
 use crate::edge::auth::KeyUse;
 use crate::edge::drain::Drain;
 use crate::edge::listener::{self, ConnectionLimits};
+use crate::experiment::Experiments;
 use crate::gateway::{Gateway, Urls};
 use crate::loading::loader::Loader;
 use crate::now_ms;
@@ -89,11 +90,13 @@ pub async fn serve(
     let max_batch_rows = settings.serving.max_batch_size as usize;
     let loader =
         Loader::start(Arc::clone(&store), settings.engine.load_threads as usize, max_batch_rows)?;
+    let experiments = Experiments::new(Arc::clone(&registry), &tasks, &stop);
     let sync = Sync::new(
         Arc::clone(&registry),
         loader.clone(),
         Arc::clone(&live),
         &settings,
+        Arc::clone(&experiments),
         tasks.clone(),
     );
     let control = Control { registry: Arc::clone(&registry), sync: Arc::clone(&sync) };
@@ -110,6 +113,7 @@ pub async fn serve(
         live,
         control,
         pushes,
+        experiments,
         drain: Drain::default(),
         key_use: KeyUse::default(),
         metrics,
@@ -122,6 +126,7 @@ pub async fn serve(
     let (admin_key_file, new_admin_key) = startup::ensure_admin_key(&gateway, &data_dir).await?;
     sync.refresh().await.context("cannot read the registry")?;
     tasks.spawn(Arc::clone(&sync).follow(gateway.settings.registry.poll_interval, stop.clone()));
+    tasks.spawn(Arc::clone(&gateway.experiments).follow(Arc::clone(&sync), stop.clone()));
     background::start(&gateway, &store, &tasks, &stop);
     let limits = ConnectionLimits {
         max_connections: gateway.settings.limits.max_connections,

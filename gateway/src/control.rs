@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use weighbridge_config::{AliasName, ModelName, ModelSettings, Version};
 use weighbridge_registry::{
-    Actor, IfRouted, KeyRecord, Model, NewKey, Registry, RouteChange, VersionRecord, VersionState,
+    Actor, IfRollout, IfRouted, KeyRecord, Model, NewKey, Registry, RouteChange, VersionRecord,
+    VersionState,
 };
 
 use crate::edge::problem::{Kind, Problem};
@@ -39,8 +40,10 @@ impl Control {
     ) -> Result<Model, Problem> {
         let weighted = change.weights.iter().filter(|(_, weight)| **weight > 0);
         self.load_first(model, weighted.map(|(version, _)| *version)).await?;
-        let model =
-            self.registry.set_route(model, change, by.expected, &by.actor, now_ms()).await?;
+        let model = self
+            .registry
+            .set_route(model, change, IfRollout::Refuse, by.expected, &by.actor, now_ms())
+            .await?;
         self.publish().await;
         Ok(model)
     }
@@ -50,7 +53,10 @@ impl Control {
         let now = self.registry.model(model).await?;
         let back_to = now.previous_route.iter().flat_map(|r| r.split.weights().into_keys());
         self.load_first(model, back_to).await?;
-        let model = self.registry.roll_back(model, by.expected, &by.actor, now_ms()).await?;
+        let model = self
+            .registry
+            .roll_back(model, IfRollout::Refuse, by.expected, &by.actor, now_ms())
+            .await?;
         self.publish().await;
         Ok(model)
     }
@@ -147,7 +153,7 @@ impl Control {
 
     /// Traffic moves only to what can answer. Versions that may not take traffic at all are
     /// left to the registry, which refuses them with the reason.
-    async fn load_first(
+    pub async fn load_first(
         &self,
         model: &ModelName,
         versions: impl IntoIterator<Item = Version>,

@@ -10,6 +10,7 @@ use weighbridge_config::Settings;
 use crate::control::Control;
 use crate::edge::auth::KeyUse;
 use crate::edge::drain::Drain;
+use crate::experiment::Experiments;
 use crate::push::Pushes;
 use crate::rollout::snapshot::Snapshot;
 use crate::serving::compute::Compute;
@@ -23,6 +24,7 @@ pub struct Gateway {
     pub compute: Arc<Compute>,
     pub control: Control,
     pub pushes: Pushes,
+    pub experiments: Arc<Experiments>,
     pub drain: Drain,
     pub key_use: KeyUse,
     pub metrics: PrometheusHandle,

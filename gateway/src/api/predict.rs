@@ -9,7 +9,8 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, header};
 use weighbridge_config::Tensor;
 use weighbridge_protocol::bind::{NamedTensor, bind, requested_outputs};
 use weighbridge_protocol::{v1 as v1_form, v2 as v2_form};
@@ -145,10 +146,17 @@ async fn infer(
                 "binary tensor data came (Inference-Header-Content-Length): this server takes JSON",
             )));
         }
-        let routed = route(gateway, model, path, &parts.headers, arrived)?;
+        // An experiment whose unit is in the body decides once that is read.
+        let is_early = model.experiment.as_ref().is_none_or(|e| !e.wants_body());
+        let early =
+            is_early.then(|| route(gateway, model, path, &parts, None, arrived)).transpose()?;
         let bytes = read(gateway, body).await?;
         let decoded = relieved(bytes.len(), || v2_form::decode(&bytes))?;
         drop(bytes);
+        let routed = match early {
+            Some(routed) => routed,
+            None => route(gateway, model, path, &parts, Some(&decoded), arrived)?,
+        };
         let signature = Arc::clone(&routed.version.signature);
         let places = requested_outputs(decoded.outputs.as_deref(), &signature)?;
         let answer = run(gateway, &routed, decoded.inputs).await?;
@@ -178,7 +186,7 @@ async fn predict(
     let model = ask::model(&snapshot, name)?;
     let (parts, body) = request.into_parts();
     let answered = async {
-        let routed = route(gateway, model, path, &parts.headers, arrived)?;
+        let routed = route(gateway, model, path, &parts, None, arrived)?;
         let bytes = read(gateway, body).await?;
         let signature = Arc::clone(&routed.version.signature);
         let (form, inputs) = relieved(bytes.len(), || v1_form::decode(&bytes, &signature))?;
@@ -196,12 +204,19 @@ fn route(
     gateway: &Gateway,
     model: &Arc<ServedModel>,
     path: PathAsk<'_>,
-    headers: &HeaderMap,
+    request: &Parts,
+    body: Option<&v2_form::InferRequest>,
     arrived: Instant,
 ) -> Result<Routed, Problem> {
+    let headers = &request.headers;
     let asked = ask::version_asked(path, headers)?;
     let key = ask::routing_key(model, headers);
-    let decision = decide(&model.route, asked, key).map_err(|r| ask::refusal(model, r))?;
+    let placed = match &model.experiment {
+        Some(experiment) => experiment.place(&model.route, asked, request, body)?,
+        None => None,
+    };
+    let decision = placed.unwrap_or_else(|| decide(&model.route, asked, key));
+    let decision = decision.map_err(|r| ask::refusal(model, r))?;
     let ceiling = gateway.settings.limits.max_timeout;
     let deadline = ask::deadline(headers, arrived, model.settings.timeout, ceiling)?;
     // What the table calls loaded is in the snapshot that holds the table.
@@ -292,7 +307,7 @@ fn respond(routed: &Routed, answer: &Answer, encoded: Vec<u8>) -> Response {
         format!("queue;dur={}, compute;dur={}", millis(answer.queued), millis(answer.computed));
     for (name, text) in [
         (SERVED_VERSION, routed.version.version_text.clone()),
-        (VARIANT, routed.decision.variant.to_string()),
+        (VARIANT, routed.decision.variant_name()),
         (REASON, routed.decision.reason.to_string()),
         (SERVER_TIMING, timing),
     ] {

@@ -10,6 +10,7 @@ use weighbridge_config::{Digest, ModelName, Sticky, V1Dialect, Version, settings
 use weighbridge_registry::{KeyRecord, Model};
 use weighbridge_routing::ModelRoute;
 
+use crate::experiment::running::Running;
 use crate::serving::loaded::LoadedVersion;
 use crate::serving::queue::Queue;
 use crate::serving::submit::Batching;
@@ -34,6 +35,8 @@ pub struct ServedModel {
     pub loaded: BTreeMap<Version, Arc<LoadedVersion>>,
     pub settings: EffectiveSettings,
     pub queue: Arc<Queue>,
+    /// While an experiment runs.
+    pub experiment: Option<Arc<Running>>,
 }
 
 /// A model's settings with the defaults filled in.

@@ -20,6 +20,7 @@ use weighbridge_registry::{
 };
 use weighbridge_routing::{Availability, ModelRoute};
 
+use crate::experiment::Experiments;
 use crate::loading::loader::Loader;
 use crate::rollout::snapshot::{EffectiveSettings, ServedModel, Snapshot};
 use crate::serving::loaded::LoadedVersion;
@@ -65,6 +66,7 @@ pub struct Sync {
     state: Mutex<State>,
     /// Rung when a load has ended, so that the snapshot is made anew.
     changed: Notify,
+    experiments: Arc<Experiments>,
     tasks: TaskTracker,
 }
 
@@ -75,6 +77,7 @@ impl Sync {
         loader: Loader,
         live: Arc<ArcSwap<Snapshot>>,
         settings: &settings::Settings,
+        experiments: Arc<Experiments>,
         tasks: TaskTracker,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -85,6 +88,7 @@ impl Sync {
             versions_per_model: settings.engine.loaded_versions_per_model as usize,
             state: Mutex::default(),
             changed: Notify::new(),
+            experiments,
             tasks,
         })
     }
@@ -108,6 +112,7 @@ impl Sync {
     pub async fn refresh(self: &Arc<Self>) -> Result<(), weighbridge_registry::Error> {
         let mut state = self.state.lock().await;
         let seen = self.registry.snapshot().await?;
+        self.experiments.adopt(&seen).await?;
         self.adopt(&mut state, seen);
         Ok(())
     }
@@ -274,6 +279,7 @@ impl Sync {
             loaded,
             settings: EffectiveSettings::of(model, &self.serving),
             queue: Arc::clone(queue),
+            experiment: self.experiments.of(model),
         }
     }
 }
@@ -295,10 +301,11 @@ fn route_in_force(
     }
 }
 
-/// True when each routed version is loaded or has failed.
+/// True when each version that is routed or in an experiment is loaded or has failed.
 fn is_settled(model: &Model, slots: &HashMap<Key, (Digest, Slot)>) -> bool {
     let routed = model.route.iter().flat_map(|r| r.split.weights().into_keys());
-    routed.into_iter().all(|version| {
+    let in_experiment = model.experiment.iter().flat_map(|e| e.versions.iter().copied());
+    routed.chain(in_experiment).all(|version| {
         let slot = slots.get(&(model.name.clone(), version));
         matches!(slot, Some((_, Slot::Loaded(_) | Slot::Failed { .. })))
     })
@@ -309,8 +316,11 @@ fn is_settled(model: &Model, slots: &HashMap<Key, (Digest, Slot)>) -> bool {
 fn wanted_versions(model: &Model, most: usize) -> Vec<Version> {
     let is_ready = |v: &Version| model.version(*v).is_some_and(|r| r.state == VersionState::Ready);
     let routes = model.route.iter().chain(&model.previous_route);
-    let named =
-        routes.flat_map(|r| r.split.weights().into_keys()).chain(model.aliases.values().copied());
+    let experiment = model.experiment.iter().flat_map(|e| e.versions.iter().copied());
+    let named = routes
+        .flat_map(|r| r.split.weights().into_keys())
+        .chain(experiment)
+        .chain(model.aliases.values().copied());
     let mut wanted: Vec<Version> = Vec::new();
     for version in named.filter(is_ready) {
         if !wanted.contains(&version) {

@@ -54,6 +54,14 @@ catalogue! {
         "predictions refused before they were queued: by the short name of the problem";
     NO_STICKY_KEY = "weighbridge_no_sticky_key", Counter, ["model"],
         "requests to a sticky model that carried no key";
+    EXPERIMENT_REQUESTS = "weighbridge_experiment_requests", Counter, ["model", "experiment", "variant", "chosen"],
+        "predictions in an experiment by variant and by what chose it: unit, request (no unit came), override, forced, fallback (the variant's version cannot answer)";
+    EXPERIMENT_DROPPED = "weighbridge_experiment_dropped", Counter, ["model", "experiment"],
+        "requests of an experiment that were not logged, since too many waited to be written";
+    EXPERIMENT_WRITE_FAILURES = "weighbridge_experiment_write_failures", Counter, [],
+        "batches of exposures or requests that could not be written; they are tried again";
+    FEEDBACK = "weighbridge_feedback", Counter, ["model", "outcome"],
+        "pieces of feedback: accepted, duplicate, unknown";
     HTTP_REQUESTS = "weighbridge_http_requests", Counter, ["listener", "status"],
         "answers by listener (data, admin) and status code";
     LOADS = "weighbridge_loads", Counter, ["model", "outcome"],
