@@ -9,6 +9,7 @@
 //! * [`model_settings`]: the per-model settings that live in the registry.
 //! * [`network`]: ranges of IP addresses.
 //! * [`rollout`]: what an operator says about a rollout.
+//! * [`experiment`]: what an operator says about an A/B experiment.
 //! * [`settings`]: the process settings of the TOML file, with environment overrides.
 //! * [`client`]: where a command finds the server and its key.
 //!
@@ -16,6 +17,7 @@
 
 pub mod client;
 mod environment;
+pub mod experiment;
 pub mod golden;
 pub mod manifest;
 pub mod model_settings;
@@ -27,6 +29,7 @@ pub mod split;
 pub mod tensor;
 
 pub use client::{ClientSettings, Secret};
+pub use experiment::ExperimentSpec;
 pub use golden::{GoldenCase, GoldenCases};
 pub use manifest::{Digest, FileRole, Manifest, ManifestFile};
 pub use model_settings::{ModelSettings, Sticky, V1Dialect};

@@ -25,6 +25,7 @@ use crate::data_dir::DataDir;
 use crate::edge::auth::KeyUse;
 use crate::edge::drain::Drain;
 use crate::edge::listener::{self, ConnectionLimits};
+use crate::experiment::Experiments;
 use crate::gateway::{Gateway, Urls};
 use crate::loading::loader::Loader;
 use crate::notify::Notifier;
@@ -95,17 +96,18 @@ pub async fn serve(
     let loader =
         Loader::start(Arc::clone(&store), settings.engine.load_threads as usize, max_batch_rows)?;
     let slots = compute_slots(&settings);
+    let experiments = Experiments::new(Arc::clone(&registry), &tasks, &stop);
     let sync = Sync::new(
         Arc::clone(&registry),
         loader.clone(),
         Arc::clone(&live),
         &settings,
         Arc::new(Trials::new(settings.limits.max_timeout, slots)),
+        Arc::clone(&experiments),
         tasks.clone(),
     );
-    let notifier =
-        Notifier::open(&settings.webhooks, &data_dir, tasks.clone(), stop.clone())
-            .context("cannot sign webhooks")?;
+    let notifier = Notifier::open(&settings.webhooks, &data_dir, tasks.clone(), stop.clone())
+        .context("cannot sign webhooks")?;
     let moves = Moves::new(Arc::clone(&registry), Arc::clone(&sync), notifier);
     let rollouts = Controller::new(
         Arc::clone(&registry),
@@ -131,6 +133,7 @@ pub async fn serve(
         control,
         pushes,
         rollouts,
+        experiments,
         drain: Drain::default(),
         key_use: KeyUse::default(),
         metrics,
@@ -144,6 +147,7 @@ pub async fn serve(
     sync.refresh().await.context("cannot read the registry")?;
     tasks.spawn(Arc::clone(&sync).follow(gateway.settings.registry.poll_interval, stop.clone()));
     tasks.spawn(Arc::clone(&gateway.rollouts).follow());
+    tasks.spawn(Arc::clone(&gateway.experiments).follow(Arc::clone(&sync), stop.clone()));
     background::start(&gateway, &store, &tasks, &stop);
     let limits = ConnectionLimits {
         max_connections: gateway.settings.limits.max_connections,

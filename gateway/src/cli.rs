@@ -8,6 +8,7 @@ mod config_file;
 mod configure;
 mod delete;
 mod error;
+mod experiments;
 mod keys;
 mod models;
 mod operations;
@@ -125,6 +126,9 @@ enum ClientCommand {
     Archive(versions::ArchiveArgs),
     /// Delete a version, or a model with all its versions
     Delete(delete::Args),
+    /// Compare versions side by side: start, look at and stop A/B experiments
+    #[command(subcommand)]
+    Experiment(experiments::Command),
     /// Ask a model for a prediction, with a request in Open Inference Protocol JSON
     Predict(predict::Args),
     /// Create, list and revoke API keys
@@ -154,6 +158,7 @@ impl ClientCommand {
             Self::Alias(args) => aliases::run(&args, globals).await,
             Self::Archive(args) => versions::archive(&args, globals).await,
             Self::Delete(args) => delete::run(&args, globals).await,
+            Self::Experiment(command) => experiments::run(command, globals).await,
             Self::Predict(args) => predict::run(&args, globals).await,
             Self::Keys(command) => keys::run(command, globals).await,
             Self::CheckConfig(args) => config_file::check(&args, globals),

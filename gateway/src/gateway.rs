@@ -10,6 +10,7 @@ use weighbridge_config::Settings;
 use crate::control::Control;
 use crate::edge::auth::KeyUse;
 use crate::edge::drain::Drain;
+use crate::experiment::Experiments;
 use crate::push::Pushes;
 use crate::rollout::controller::Controller;
 use crate::rollout::snapshot::Snapshot;
@@ -28,6 +29,7 @@ pub struct Gateway {
     pub control: Control,
     pub pushes: Pushes,
     pub rollouts: Arc<Controller>,
+    pub experiments: Arc<Experiments>,
     pub drain: Drain,
     pub key_use: KeyUse,
     pub metrics: PrometheusHandle,

@@ -15,6 +15,7 @@ pub mod control;
 pub mod data_dir;
 pub mod demo;
 pub mod edge;
+pub mod experiment;
 pub mod gateway;
 pub mod loading;
 pub mod notify;

@@ -6,6 +6,7 @@ mod bad_models;
 mod batching;
 mod crashes;
 mod demo;
+mod experiments;
 mod golden;
 mod independence;
 mod keys;

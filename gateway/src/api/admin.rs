@@ -3,6 +3,7 @@
 //! forbids the move).
 
 pub mod audit;
+pub mod experiments;
 pub mod keys;
 pub mod models;
 pub mod operations;

@@ -152,10 +152,17 @@ async fn infer(
                 "binary tensor data came (Inference-Header-Content-Length): this server takes JSON",
             )));
         }
-        let routed = route(gateway, model, path, &parts, arrived)?;
+        // An experiment whose unit is in the body decides once that is read.
+        let is_early = model.experiment.as_ref().is_none_or(|e| !e.wants_body());
+        let early =
+            is_early.then(|| route(gateway, model, path, &parts, None, arrived)).transpose()?;
         let bytes = read(gateway, body).await?;
         let decoded = relieved(bytes.len(), || v2_form::decode(&bytes))?;
         drop(bytes);
+        let routed = match early {
+            Some(routed) => routed,
+            None => route(gateway, model, path, &parts, Some(&decoded), arrived)?,
+        };
         let signature = Arc::clone(&routed.version.signature);
         let places = requested_outputs(decoded.outputs.as_deref(), &signature)?;
         let served = run(gateway, &routed, decoded.inputs).await?;
@@ -194,7 +201,7 @@ async fn predict(
     let model = ask::model(&snapshot, name)?;
     let (parts, body) = request.into_parts();
     let answered = async {
-        let routed = route(gateway, model, path, &parts, arrived)?;
+        let routed = route(gateway, model, path, &parts, None, arrived)?;
         let bytes = read(gateway, body).await?;
         let signature = Arc::clone(&routed.version.signature);
         let (form, inputs) = relieved(bytes.len(), || v1_form::decode(&bytes, &signature))?;
@@ -214,13 +221,19 @@ fn route(
     gateway: &Gateway,
     model: &Arc<ServedModel>,
     path: PathAsk<'_>,
-    parts: &Parts,
+    request: &Parts,
+    body: Option<&v2_form::InferRequest>,
     arrived: Instant,
 ) -> Result<Routed, Problem> {
-    let headers = &parts.headers;
+    let headers = &request.headers;
     let asked = ask::version_asked(path, headers)?;
     let key = ask::routing_key(model, headers);
-    let decision = decide(&model.route, asked, key).map_err(|r| ask::refusal(model, r))?;
+    let placed = match &model.experiment {
+        Some(experiment) => experiment.place(&model.route, asked, request, body)?,
+        None => None,
+    };
+    let decision = placed.unwrap_or_else(|| decide(&model.route, asked, key));
+    let decision = decision.map_err(|r| ask::refusal(model, r))?;
     let ceiling = gateway.settings.limits.max_timeout;
     let deadline = ask::deadline(headers, arrived, model.settings.timeout, ceiling)?;
     // What the table calls loaded is in the snapshot that holds the table.
@@ -232,7 +245,7 @@ fn route(
     })?;
     let coin = Coin::of(model, &decision, key);
     // Put there by the outermost layer.
-    let id = parts.extensions.get().cloned().unwrap_or_else(|| RequestId::of(headers));
+    let id = request.extensions.get().cloned().unwrap_or_else(|| RequestId::of(headers));
     Ok(Routed { id, model: Arc::clone(model), version, decision, coin, arrived, deadline })
 }
 
@@ -348,13 +361,13 @@ fn respond(routed: &Routed, served: &Served, encoded: Vec<u8>) -> Response {
     let Answer { queued, computed, .. } = &served.answer;
     let timing = format!("queue;dur={}, compute;dur={}", millis(*queued), millis(*computed));
     let variant = match &served.rescued_from {
-        None => routed.decision.variant,
-        Some(_) => Variant::Stable,
+        None => routed.decision.variant_name(),
+        Some(_) => Variant::Stable.to_string(),
     };
     let rescued_from = served.rescued_from.as_ref().map(|canary| canary.version_text.clone());
     let lines = [
         (SERVED_VERSION, Some(served.version.version_text.clone())),
-        (VARIANT, Some(variant.to_string())),
+        (VARIANT, Some(variant)),
         (REASON, Some(routed.decision.reason.to_string())),
         (RESCUED_FROM, rescued_from),
         (SERVER_TIMING, Some(timing)),

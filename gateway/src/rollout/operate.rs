@@ -78,7 +78,8 @@ fn spec_for(
     }
     if model.settings.idempotent == Some(false) && spec.shadow.requests > 0 {
         if names_shadow {
-            mistakes.push("shadow: the model is not idempotent: requests are not copied".to_owned());
+            mistakes
+                .push("shadow: the model is not idempotent: requests are not copied".to_owned());
         }
         spec.shadow.requests = 0;
     }

@@ -10,6 +10,7 @@ use weighbridge_config::{Digest, ModelName, Sticky, V1Dialect, Version, settings
 use weighbridge_registry::{KeyRecord, Model};
 use weighbridge_routing::ModelRoute;
 
+use crate::experiment::running::Running;
 use crate::rollout::trial::Trial;
 use crate::serving::loaded::LoadedVersion;
 use crate::serving::queue::Queue;
@@ -40,6 +41,8 @@ pub struct ServedModel {
     pub trial: Option<Arc<Trial>>,
     /// The versions that see copies of its requests.
     pub shadows: Vec<ShadowTarget>,
+    /// While an experiment runs.
+    pub experiment: Option<Arc<Running>>,
 }
 
 /// A model's settings with the defaults filled in.

@@ -20,6 +20,7 @@ use weighbridge_registry::{
 };
 use weighbridge_routing::{Availability, ModelRoute};
 
+use crate::experiment::Experiments;
 use crate::loading::loader::Loader;
 use crate::rollout::snapshot::{EffectiveSettings, ServedModel, Snapshot};
 use crate::rollout::trial::Trial;
@@ -73,6 +74,7 @@ pub struct Sync {
     /// The registry as it was read last, for those who follow it.
     seen: watch::Sender<Option<Arc<RegistrySnapshot>>>,
     pub trials: Arc<Trials>,
+    experiments: Arc<Experiments>,
     tasks: TaskTracker,
 }
 
@@ -84,6 +86,7 @@ impl Sync {
         live: Arc<ArcSwap<Snapshot>>,
         settings: &settings::Settings,
         trials: Arc<Trials>,
+        experiments: Arc<Experiments>,
         tasks: TaskTracker,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -96,6 +99,7 @@ impl Sync {
             versions_per_model: settings.engine.loaded_versions_per_model as usize,
             state: Mutex::default(),
             changed: Notify::new(),
+            experiments,
             tasks,
         })
     }
@@ -119,6 +123,7 @@ impl Sync {
     pub async fn refresh(self: &Arc<Self>) -> Result<(), weighbridge_registry::Error> {
         let mut state = self.state.lock().await;
         let seen = self.registry.snapshot().await?;
+        self.experiments.adopt(&seen).await?;
         self.adopt(&mut state, seen);
         Ok(())
     }
@@ -313,6 +318,7 @@ impl Sync {
             queue: Arc::clone(queue),
             trial,
             shadows: Vec::new(),
+            experiment: self.experiments.of(model),
         }
     }
 
@@ -355,10 +361,11 @@ fn route_in_force(
     }
 }
 
-/// True when each routed version is loaded or has failed.
+/// True when each version that is routed or in an experiment is loaded or has failed.
 fn is_settled(model: &Model, slots: &HashMap<Key, (Digest, Slot)>) -> bool {
     let routed = model.route.iter().flat_map(|r| r.split.weights().into_keys());
-    routed.into_iter().all(|version| {
+    let in_experiment = model.experiment.iter().flat_map(|e| e.versions.iter().copied());
+    routed.chain(in_experiment).all(|version| {
         let slot = slots.get(&(model.name.clone(), version));
         matches!(slot, Some((_, Slot::Loaded(_) | Slot::Failed { .. })))
     })
@@ -371,8 +378,10 @@ fn wanted_versions(model: &Model, most: usize) -> Vec<Version> {
     let routes = model.route.iter().chain(&model.previous_route);
     let active = model.rollout.iter().filter(|r| r.is_active());
     let shadows = target::named(&model.settings).into_keys();
+    let experiment = model.experiment.iter().flat_map(|e| e.versions.iter().copied());
     let named = routes
         .flat_map(|r| r.split.weights().into_keys())
+        .chain(experiment)
         .chain(active.flat_map(|r| [r.from, r.to]))
         .chain(model.aliases.values().copied())
         .chain(shadows);

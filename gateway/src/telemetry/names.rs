@@ -64,6 +64,14 @@ catalogue! {
         "share of the traffic that the canary of a running rollout has, 0 to 1";
     ROLLOUT_EVIDENCE = "weighbridge_rollout_evidence", Gauge, ["model", "stream"],
         "evidence against the canary as a share of what a rollback takes (logarithms): 1 is enough";
+    EXPERIMENT_REQUESTS = "weighbridge_experiment_requests", Counter, ["model", "experiment", "variant", "chosen"],
+        "predictions in an experiment by variant and by what chose it: unit, request (no unit came), override, forced, fallback (the variant's version cannot answer)";
+    EXPERIMENT_DROPPED = "weighbridge_experiment_dropped", Counter, ["model", "experiment"],
+        "requests of an experiment that were not logged, since too many waited to be written";
+    EXPERIMENT_WRITE_FAILURES = "weighbridge_experiment_write_failures", Counter, [],
+        "batches of exposures or requests that could not be written; they are tried again";
+    FEEDBACK = "weighbridge_feedback", Counter, ["model", "outcome"],
+        "pieces of feedback: accepted, duplicate, unknown";
     HTTP_REQUESTS = "weighbridge_http_requests", Counter, ["listener", "status"],
         "answers by listener (data, admin) and status code";
     LOADS = "weighbridge_loads", Counter, ["model", "outcome"],

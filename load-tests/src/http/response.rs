@@ -13,7 +13,7 @@ const BUFFER: usize = 16 * 1024;
 /// What went wrong with the bytes of a response. Static: counted by kind, never built per request.
 pub type ParseError = &'static str;
 
-/// Where the gateway says who has answered, in the bytes that were parsed.
+/// Where the gateway says who has answered and how fast, in the bytes that were parsed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Source {
     /// `weighbridge-served-version`.
@@ -22,6 +22,8 @@ pub struct Source {
     pub rescued_from: Option<Range<usize>>,
     /// `weighbridge-variant`.
     pub variant: Option<Range<usize>>,
+    /// `server-timing`: how long it waited and how long it ran.
+    pub timing: Option<Range<usize>>,
 }
 
 /// The parts of a response head that a load generator acts on.
@@ -185,6 +187,9 @@ pub fn parse_head(bytes: &[u8]) -> Result<Option<Head>, ParseError> {
             }
             19 if name.eq_ignore_ascii_case(b"weighbridge-variant") => {
                 head.source.variant = Some(value);
+            }
+            13 if name.eq_ignore_ascii_case(b"server-timing") => {
+                head.source.timing = Some(value);
             }
             _ => {}
         }

@@ -64,6 +64,28 @@ pub struct Seen {
     /// The kind of row.
     pub mood: usize,
     pub outcome: Outcome,
+    /// What the gateway says of the way within.
+    pub timing: Option<Timing>,
+}
+
+/// How long a request waited in the gateway, and how long the run took that it was in.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Timing {
+    pub queue: Duration,
+    pub compute: Duration,
+}
+
+impl Timing {
+    /// From a header `server-timing: queue;dur=0.41, compute;dur=5.2` (milliseconds).
+    fn parse(header: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(header).ok()?;
+        let of = |name: &str| {
+            let mut parts = text.split(',').map(str::trim);
+            let ms = parts.find_map(|part| part.strip_prefix(name)?.strip_prefix(";dur="))?;
+            Duration::try_from_secs_f64(ms.parse::<f64>().ok()? / 1e3).ok()
+        };
+        Some(Self { queue: of("queue")?, compute: of("compute")? })
+    }
 }
 
 impl Seen {
@@ -143,9 +165,10 @@ impl Traffic for Crowd<'_> {
             Ok(answer) => self.look(answer),
             Err(kind) => Outcome::Lost(kind),
         };
+        let timing = request.answer.as_ref().ok().and_then(|answer| Timing::parse(answer.timing?));
         let Ended { intended, sent, at, .. } = *request;
         let mood = request.request / ROWS;
-        self.seen.push(Seen { intended, sent, at, mood, outcome });
+        self.seen.push(Seen { intended, sent, at, mood, outcome, timing });
     }
 }
 
@@ -207,6 +230,7 @@ mod tests {
             version: Some(version.as_bytes()),
             rescued_from: rescued_from.map(str::as_bytes),
             variant: None,
+            timing: None,
             body: Some(body.as_bytes()),
         }
     }
@@ -238,6 +262,18 @@ mod tests {
     }
 
     #[test]
+    fn the_way_within_is_read_from_the_header() {
+        let timing = Timing::parse(b"queue;dur=0.41, compute;dur=5").unwrap();
+        assert_eq!(timing.queue, Duration::from_micros(410));
+        assert_eq!(timing.compute, Duration::from_millis(5));
+        for wrong in
+            ["", "queue;dur=1", "queue;dur=-1, compute;dur=1", "queue;dur=x, compute;dur=1"]
+        {
+            assert_eq!(Timing::parse(wrong.as_bytes()), None, "{wrong}");
+        }
+    }
+
+    #[test]
     fn the_signal_decides_what_is_sent_and_until_when() {
         let signal = Signal::default();
         let mut crowd = crowd(&signal);
@@ -251,7 +287,8 @@ mod tests {
     #[test]
     fn the_coin_is_read_from_the_headers() {
         let now = Instant::now();
-        let seen = |outcome| Seen { intended: now, sent: now, at: now, mood: 0, outcome };
+        let seen =
+            |outcome| Seen { intended: now, sent: now, at: now, mood: 0, outcome, timing: None };
         let source = |version, rescued_from| Source { version, rescued_from };
         assert!(seen(Outcome::Right(source(2, None))).was_for(2));
         assert!(seen(Outcome::Right(source(1, Some(2)))).was_for(2));

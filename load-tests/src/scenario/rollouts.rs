@@ -7,10 +7,11 @@ use anyhow::{Result, ensure};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::latency::Percentiles;
 use crate::stop::Stop;
 
 use super::bounds::{Bound, Figure};
-use super::run::{COLUMNS, RunReport, run as run_once};
+use super::run::{COLUMNS, Latencies, RunReport, run as run_once};
 use super::story::{Load, Story};
 use super::{Plan, Scenario};
 
@@ -172,6 +173,15 @@ fn bounds(scenario: Scenario, runs: &[RunReport], wanted: usize) -> Vec<Bound> {
     bounds
 }
 
+/// What a part of the answer times is called, and which it is.
+type Part = (&'static str, fn(&Latencies) -> Percentiles);
+
+const PARTS: [Part; 3] = [
+    ("answer", |times| times.total),
+    ("waiting in the gateway", |times| times.queue),
+    ("its run", |times| times.compute),
+];
+
 fn name(scenario: Scenario) -> String {
     use clap::ValueEnum;
     scenario.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
@@ -202,6 +212,20 @@ impl fmt::Display for Report {
         ] {
             let told = figure.map_or_else(|| "-".to_owned(), |figure| figure.to_string());
             writeln!(f, "{what:<25} {told}")?;
+        }
+        writeln!(f, "\nms, medians over the runs     p50 stable  canary     p99 stable  canary")?;
+        for (what, of) in PARTS {
+            let median = |figure: &dyn Fn(&RunReport) -> f64| {
+                Figure::of(self.runs.iter().map(figure)).map_or(0.0, |figure| figure.median)
+            };
+            writeln!(
+                f,
+                "  {what:<25} {:>12.2} {:>7.2} {:>14.2} {:>7.2}",
+                median(&|run| of(&run.stable_latency).p50_ms),
+                median(&|run| of(&run.canary_latency).p50_ms),
+                median(&|run| of(&run.stable_latency).p99_ms),
+                median(&|run| of(&run.canary_latency).p99_ms),
+            )?;
         }
         let failed: u64 = self.figures.failed.values().sum();
         writeln!(f, "user-visible failures     {failed} of {requests} requests")?;

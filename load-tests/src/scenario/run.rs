@@ -70,15 +70,26 @@ pub struct RunReport {
     /// The longest time without an answer of stable to its own requests, from the start of the
     /// rollout to the end of the load, in seconds. Says nothing after a promotion.
     pub stable_silence_s: f64,
-    /// While the rollout ran, from the intended time; without rescued answers.
-    pub stable_latency: Percentiles,
-    pub canary_latency: Percentiles,
+    /// While the rollout ran; without rescued answers.
+    pub stable_latency: Latencies,
+    pub canary_latency: Latencies,
     /// What `why` prints.
     pub verdict: String,
     /// Whether replaying the stored evidence gives the same decision.
     pub replayed_same: Option<bool>,
     /// Of each kind of answer that was not as it should be the first.
     pub examples: Vec<String>,
+}
+
+/// Answer times of one version, and where they went.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Latencies {
+    /// From the intended time to the answer.
+    pub total: Percentiles,
+    /// Waiting in the gateway, by `server-timing`.
+    pub queue: Percentiles,
+    /// The run that the request was in, by `server-timing`.
+    pub compute: Percentiles,
 }
 
 /// Where the rollout was from some moment on.
@@ -110,8 +121,8 @@ impl RunReport {
             self.failures(),
             self.rescued,
             self.wrong,
-            self.stable_latency.p50_ms,
-            self.canary_latency.p50_ms,
+            self.stable_latency.total.p50_ms,
+            self.canary_latency.total.p50_ms,
         )
     }
 }

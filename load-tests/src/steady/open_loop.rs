@@ -69,6 +69,7 @@ pub struct Answer<'a> {
     pub version: Option<&'a [u8]>,
     pub rescued_from: Option<&'a [u8]>,
     pub variant: Option<&'a [u8]>,
+    pub timing: Option<&'a [u8]>,
     /// `None` when it is longer than a few kilobytes.
     pub body: Option<&'a [u8]>,
 }
@@ -328,6 +329,7 @@ impl<T: Traffic> Run<'_, T> {
                     version: slot.connection.part(&source.version),
                     rescued_from: slot.connection.part(&source.rescued_from),
                     variant: slot.connection.part(&source.variant),
+                    timing: slot.connection.part(&source.timing),
                     body: slot.connection.part(&response.body),
                 };
                 if let Some(version) = answer.version {

@@ -9,7 +9,7 @@ use crate::scenario::crowd::{Crowd, Outcome, Seen};
 use crate::steady::open_loop::Tally;
 
 use super::conduct::Watched;
-use super::{Clock, RunReport};
+use super::{Clock, Latencies, RunReport};
 
 /// Requests on their way when the route changed still go where they were sent; later ones do not.
 const SWITCH: Duration = Duration::from_millis(500);
@@ -112,12 +112,17 @@ fn own(one: &Seen, version: u64) -> bool {
     one.source().is_some_and(|s| s.version == version && s.rescued_from.is_none())
 }
 
-fn latencies<'a>(seen: impl Iterator<Item = &'a Seen>, version: u64) -> Percentiles {
-    let mut histogram = latency::histogram();
+fn latencies<'a>(seen: impl Iterator<Item = &'a Seen>, version: u64) -> Latencies {
+    let [mut total, mut queue, mut compute] = [(); 3].map(|()| latency::histogram());
     for one in seen.filter(|one| own(one, version)) {
-        latency::record(&mut histogram, one.latency());
+        latency::record(&mut total, one.latency());
+        if let Some(timing) = one.timing {
+            latency::record(&mut queue, timing.queue);
+            latency::record(&mut compute, timing.compute);
+        }
     }
-    Percentiles::of(&histogram)
+    let [total, queue, compute] = [total, queue, compute].map(|times| Percentiles::of(&times));
+    Latencies { total, queue, compute }
 }
 
 fn count<T>(items: impl Iterator<Item = T>) -> u64 {

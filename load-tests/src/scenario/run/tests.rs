@@ -218,7 +218,7 @@ fn a_failing_canary_is_counted_by_headers_and_by_verdict() {
     assert_eq!((places[0], places[places.len() - 1]), ("live step 1", "rolled_back"));
     assert!(report.verdict.starts_with("rolled_back") && report.replayed_same == Some(true));
     assert!(report.stable_silence_s < 1.0, "{}", report.stable_silence_s);
-    assert_eq!(report.canary_latency.count, 0, "no answer was the canary's own");
+    assert_eq!(report.canary_latency.total.count, 0, "no answer was the canary's own");
 }
 
 #[test]
@@ -226,7 +226,7 @@ fn after_the_promotion_the_canary_answers_everybody() {
     let report = Stand::play(Plot::Good(8));
     assert_eq!((report.outcome.as_str(), report.misrouted, report.wrong), ("promoted", 0, 0));
     assert_eq!(report.canary_requests, 8);
-    assert_eq!(report.canary_latency.count, 8);
+    assert_eq!(report.canary_latency.total.count, 8);
 }
 
 #[test]
