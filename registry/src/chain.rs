@@ -80,3 +80,46 @@ impl EventText<'_> {
 pub(crate) fn origin() -> Digest {
     Digest::from_bytes([0; 32])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Computed with another program from the words of the documentation above: a file's links
+    /// must be the same in every release.
+    #[test]
+    fn links_are_what_the_documentation_says() {
+        let first = EventText {
+            sequence: 1,
+            at: 1_700_000_000_000,
+            actor: "key:wbk_ada",
+            actor_name: "Ada \"L\"",
+            action: "version.registered",
+            model: Some("fraud"),
+            version: Some(1),
+            from: None,
+            to: Some(r#"{"state":"checking"}"#),
+        };
+        let second = EventText {
+            sequence: 2,
+            at: 1_700_000_000_001,
+            actor: "system",
+            actor_name: "weighbridge",
+            action: "rollouts.frozen",
+            model: None,
+            version: None,
+            from: Some(r#"{"frozen":false}"#),
+            to: Some(r#"{"frozen":true,"reason":"größer\n"}"#),
+        };
+        let one = first.link_after(&origin()).expect("a link");
+        assert_eq!(
+            one.to_string(),
+            "aef3767d616f022b4079e4e43485169b368fbfd549f7156104005d860aa76d21"
+        );
+        let two = second.link_after(&one).expect("a link");
+        assert_eq!(
+            two.to_string(),
+            "4b5a5344a43ca5f4ec9cf6645f389afcb87227c376f3b064be332e597a0d1943"
+        );
+    }
+}

@@ -284,3 +284,66 @@ async fn bad_specs_are_refused_with_field_and_reason() {
     let path = "/admin/v1/models/m/rollout/drill";
     gateway.admin.post(path, &drill).await.refused(409, &["canary"]);
 }
+
+#[tokio::test]
+async fn a_shadow_stage_finds_other_answers_before_anybody_gets_one() {
+    let gateway = with_versions(&tag(10.0), &tag(20.0)).await;
+    let load = gateway.load("m", 100, row([1.0; 4]));
+    let mut spec = quick_spec();
+    spec["shadow"] = json!({"requests": 500, "max": "5m"});
+    let started = gateway.start_rollout("m", 2, &spec).await;
+    assert_eq!(started["phase"], "shadow");
+    let rollout = gateway.rollout_ended("m").await;
+    let answers = load.end().await;
+    assert!(answers.iter().flatten().all(|a| a.version() == 1), "no caller met version 2");
+    assert_all_right(answers, |_| 10.0);
+    assert_eq!(rollout["outcome"], "rolled_back", "{rollout}");
+    let why = gateway.why("m").await;
+    assert!(why["text"].as_str().unwrap().contains("diff"), "{}", why["text"]);
+    assert_eq!(why["replayed"]["same"], true, "{}", why["replayed"]);
+}
+
+#[tokio::test]
+async fn a_shadow_stage_that_finds_nothing_leads_to_the_first_step() {
+    let mut same = tag(10.0);
+    same.extend([0x32, 1, b'x']);
+    let gateway = with_versions(&tag(10.0), &same).await;
+    let load = gateway.load("m", 100, row([1.0; 4]));
+    let mut spec = quick_spec_that_stays();
+    spec["shadow"] = json!({"requests": 50, "max": "5m"});
+    gateway.start_rollout("m", 2, &spec).await;
+    let live = gateway.rollout_until("m", |r| r["phase"] != "shadow").await;
+    assert_eq!((&live["phase"], &live["step"]), (&json!("live"), &json!(0)), "{live}");
+    assert_all_right(load.end().await, |_| 10.0);
+}
+
+#[tokio::test]
+async fn the_command_line_starts_waits_explains_and_drills() {
+    let gateway = with_versions(&tag(10.0), &tag(10.5)).await;
+    let load = gateway.load("m", 300, row([1.0; 4]));
+    let spec = gateway.file("spec.json", quick_spec().to_string().as_bytes());
+    let spec = spec.to_str().unwrap();
+    let wait = ["rollout", "start", "m", "--to", "2", "--spec", spec, "--wait", "--timeout", "2m"];
+    let promoted = gateway.cli(&wait).await;
+    assert_eq!(promoted.code, Some(0), "{promoted:?}");
+    let why = gateway.cli(&["rollout", "why", "m"]).await;
+    assert!(why.code == Some(0) && why.stdout.contains("PROMOTED"), "{why:?}");
+
+    let stays = gateway.file("stays.json", quick_spec_that_stays().to_string().as_bytes());
+    let stays = stays.to_str().unwrap();
+    let started = gateway.cli(&["rollout", "start", "m", "--to", "1", "--spec", stays]).await;
+    assert_eq!(started.code, Some(0), "{started:?}");
+    let refused = gateway.cli(&["promote", "m", "1"]).await;
+    assert!(refused.code == Some(5) && refused.stderr.contains("--end-rollout"), "{refused:?}");
+    let drill = gateway.cli(&["drill", "m", "--fault", "errors", "--timeout", "1m"]).await;
+    assert!(drill.code == Some(0) && drill.stdout.contains("the fault lasted"), "{drill:?}");
+    let status = gateway.cli(&["rollout", "status", "m"]).await;
+    assert!(status.code == Some(0) && status.stdout.contains("rolled back"), "{status:?}");
+    let chain = gateway.cli(&["audit", "--verify"]).await;
+    assert!(chain.code == Some(0) && chain.stdout.contains("the chain holds"), "{chain:?}");
+    let bad = gateway.file("bad.toml", b"steps = [50, 25]\ncolour = 1\n");
+    let bad = ["rollout", "start", "m", "--to", "1", "--spec", bad.to_str().unwrap()];
+    let bad = gateway.cli(&bad).await;
+    assert!(bad.code == Some(2) && bad.stderr.contains("steps[1]") && bad.stderr.contains("colour"));
+    assert_all_right(load.end().await, |version| if version == 1 { 10.0 } else { 10.5 });
+}

@@ -51,7 +51,7 @@ async fn verify(globals: &Globals) -> Result<(), CliError> {
         return Err(CliError::failed(format!("the chain is broken at entry {at}: {reason}")));
     }
     if !globals.json {
-        show::print(&verified(&report));
+        show::print(&verified(&report))?;
     }
     Ok(())
 }

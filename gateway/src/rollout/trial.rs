@@ -18,7 +18,7 @@ use crate::rollout::snapshot::ServedModel;
 use crate::serving::compute::Compute;
 use crate::serving::loaded::{LoadedVersion, RunError};
 use crate::serving::queue::{Answer, Lane};
-use crate::serving::rescue::RescueBounds;
+use crate::serving::rescue::{Rescue, RescueBounds};
 use crate::serving::submit::{Job, SubmitError, submit};
 
 /// Stable's p99 times this is how long a canary may take, where nobody has set a time...
@@ -240,15 +240,23 @@ impl Request<'_> {
                 None
             }
         };
+        // Before the controller looks: it tells failures that users see from those they do not.
+        let rescue = self.begin_rescue(spare);
         self.trial.shared.failed.notify_one();
-        if let Some(served) = self.rescue(spare, &version).await {
+        if let Some((job, permit)) = rescue
+            && let Some(served) = self.rescue(job, permit, &version).await
+        {
             return Ok(served);
         }
         self.trial.shared.seen_failures.fetch_add(1, Ordering::Relaxed);
         match outcome {
             Some(outcome) => told(outcome, version),
             // Late is better than never.
-            None => told(run.await, version),
+            None => {
+                let late = run.await;
+                let wrong = late.as_ref().ok().and_then(|answer| self.invalid(answer, rows));
+                told(wrong.map_or(late, |what| Err(invalid(&what))), version)
+            }
         }
     }
 
@@ -270,8 +278,7 @@ impl Request<'_> {
             Ok(answer) => match self.invalid(answer, rows) {
                 Some(what) => {
                     admitted.end(Outcome::Failed, within);
-                    let reason = format!("its answer is invalid: {what}");
-                    return Some(SubmitError::Model(RunError(reason)));
+                    return Some(invalid(&what));
                 }
                 None if overran => admitted.end(Outcome::Overran, within),
                 None => admitted.end(Outcome::Ok, within),
@@ -321,14 +328,33 @@ impl Request<'_> {
         })
     }
 
-    async fn rescue(&self, spare: Option<Job>, canary: &Arc<LoadedVersion>) -> Option<Served> {
+    /// Takes a place among the rescues, if there is one.
+    fn begin_rescue(&self, spare: Option<Job>) -> Option<(Job, Rescue<'_>)> {
         let job = spare?;
-        let _permit = self.trial.shared.rescues.permit(Instant::now())?;
-        let version = Arc::clone(&job.version);
-        let answer = self.submit(job).await.ok()?;
+        let permit = self.trial.shared.rescues.permit(Instant::now())?;
         self.trial.shared.rescued.fetch_add(1, Ordering::Relaxed);
-        Some(Served { answer, version, rescued_from: Some(Arc::clone(canary)) })
+        Some((job, permit))
     }
+
+    async fn rescue(
+        &self,
+        job: Job,
+        _permit: Rescue<'_>,
+        canary: &Arc<LoadedVersion>,
+    ) -> Option<Served> {
+        let version = Arc::clone(&job.version);
+        match self.submit(job).await {
+            Ok(answer) => Some(Served { answer, version, rescued_from: Some(Arc::clone(canary)) }),
+            Err(_) => {
+                self.trial.shared.rescued.fetch_sub(1, Ordering::Relaxed);
+                None
+            }
+        }
+    }
+}
+
+fn invalid(what: &str) -> SubmitError {
+    SubmitError::Model(RunError(format!("its answer is invalid: {what}")))
 }
 
 fn told(

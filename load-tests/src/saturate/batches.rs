@@ -35,6 +35,11 @@ impl Metrics {
 }
 
 impl Batches {
+    /// The histogram as it stands, if it can be had.
+    pub fn read(admin: &Admin) -> Option<Self> {
+        Self::parse(&admin.metrics().ok()?)
+    }
+
     /// Adds up the histogram over all its labels; `None` when the page does not have it.
     fn parse(page: &str) -> Option<Self> {
         Some(Self { rows: total(page, "_sum")?, count: total(page, "_count")? })

@@ -233,6 +233,9 @@ impl fmt::Display for Report {
             writeln!(f, "    {kind}: {count}")?;
         }
         writeln!(f, "rescued {rescued}, wrong {wrong}")?;
+        if let Some(rows) = Figure::of(self.runs.iter().filter_map(|run| run.mean_batch)) {
+            writeln!(f, "rows per run of a model   {rows}")?;
+        }
         if let (Some(first), Some(last)) = (self.runs.first(), self.runs.last()) {
             writeln!(f, "\nverdict of run {}\n{}", first.run, first.verdict)?;
             if last.run != first.run {

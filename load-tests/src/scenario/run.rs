@@ -12,6 +12,7 @@ use anyhow::{Context, Result, anyhow};
 use serde::Serialize;
 
 use crate::latency::Percentiles;
+use crate::saturate::batches::Batches;
 use crate::schedule::{Arrivals, Schedule};
 use crate::steady::open_loop::OpenLoop;
 use crate::stop::Stop;
@@ -73,6 +74,8 @@ pub struct RunReport {
     /// While the rollout ran; without rescued answers.
     pub stable_latency: Latencies,
     pub canary_latency: Latencies,
+    /// Rows per run of a model under this load; `None` when the gateway does not tell.
+    pub mean_batch: Option<f64>,
     /// What `why` prints.
     pub verdict: String,
     /// Whether replaying the stored evidence gives the same decision.
@@ -185,6 +188,7 @@ pub(super) fn played(
         }
     };
 
+    let before = Batches::read(admin);
     let clock = Clock::now()?;
     let signal = Signal::default();
     let mut crowd = Crowd::new(&signal, seed, BTreeMap::from([(stable, STABLE), (canary, CANARY)]));
@@ -206,7 +210,9 @@ pub(super) fn played(
         (tally, watched)
     });
     let (tally, watched) = (tally.context("the load failed")?, watched?);
-    let taken = account::Taken { stable, canary, clock, rate, saturation, tally: &tally };
+    let mean_batch = Batches::read(admin).zip(before).and_then(|(now, then)| now.mean_since(then));
+    let tally = &tally;
+    let taken = account::Taken { stable, canary, clock, rate, saturation, mean_batch, tally };
     Ok(taken.account(number, seed, &crowd, &watched))
 }
 

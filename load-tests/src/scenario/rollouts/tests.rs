@@ -29,6 +29,7 @@ fn report(run: usize, outcome: &str) -> RunReport {
         stable_silence_s: 0.1,
         stable_latency: latency,
         canary_latency: latency,
+        mean_batch: Some(2.0),
         verdict: format!("the verdict of run {run}"),
         replayed_same: Some(true),
         examples: Vec::new(),

@@ -21,6 +21,7 @@ pub(super) struct Taken<'a> {
     pub clock: Clock,
     pub rate: f64,
     pub saturation: Option<f64>,
+    pub mean_batch: Option<f64>,
     pub tally: &'a Tally,
 }
 
@@ -86,6 +87,7 @@ impl Taken<'_> {
             stable_silence_s: self.silence(started, last, seen).as_secs_f64(),
             stable_latency: latencies(during(), self.stable),
             canary_latency: latencies(during(), self.canary),
+            mean_batch: self.mean_batch,
             verdict: text,
             replayed_same: replayed,
             examples: crowd.examples.iter().map(|(why, said)| format!("{why}: {said}")).collect(),
