@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::names::Version;
 use crate::rollout::Percent;
@@ -66,8 +66,19 @@ pub struct ModelSettings {
     pub allow_nan: Option<bool>,
     /// The versions that see copies of requests and answer nobody, with the share of the
     /// requests that each sees.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "keyed_by_text")]
     pub shadows: Option<BTreeMap<Version, Percent>>,
+}
+
+/// Keys of JSON objects are text, and stay so where an object is read into another by
+/// `#[serde(flatten)]`.
+fn keyed_by_text<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Option<BTreeMap<Version, Percent>>, D::Error> {
+    let shadows = Option::<BTreeMap<String, Percent>>::deserialize(from)?;
+    let parsed = |(key, share): (String, Percent)| Ok((key.parse()?, share));
+    let shadows = shadows.map(|s| s.into_iter().map(parsed).collect());
+    shadows.transpose().map_err(|e: crate::InvalidName| serde::de::Error::custom(e))
 }
 
 /// A `key=value` that is not a setting, or whose value does not fit; names both.
