@@ -6,8 +6,10 @@
 
 pub mod faults;
 mod message;
+mod work;
 
 pub use message::{Message, node, tensor};
+pub use work::{per_run, slow};
 
 use crate::random::Random;
 
@@ -67,6 +69,9 @@ pub fn tag(value: f32) -> Vec<u8> {
 
 /// As [`tag`], after a perceptron whose result is multiplied by zeros: rows in a batch cost far
 /// less than rows alone, since the weights are read once for all of them.
+///
+/// A version that is asked rarely finds its weights gone from the caches and takes longer for it;
+/// [`per_run`] does not.
 ///
 /// # Panics
 /// When `hidden` is empty or names a size of zero: the caller's mistake.

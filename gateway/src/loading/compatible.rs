@@ -22,7 +22,11 @@ pub enum Compared {
 /// Compares the signature that a check found with that of the model's stable version. Without a
 /// route there is none.
 pub fn compare_with_stable(model: &Model, record: &VersionRecord, report: &Report) -> Compared {
-    let stable = model.route.as_ref().map(|route| route.split.stable());
+    // Past half of the traffic a rollout's canary is the heaviest version, and not yet the one
+    // that callers rely on.
+    let active = model.rollout.as_ref().filter(|rollout| rollout.is_active());
+    let routed = || model.route.as_ref().map(|route| route.split.stable());
+    let stable = active.map(|rollout| rollout.from).or_else(routed);
     let (Some(stable), Some(found)) = (stable.filter(|v| *v != record.version), &report.signature)
     else {
         return Compared::Alike;

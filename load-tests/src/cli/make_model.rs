@@ -41,6 +41,14 @@ pub(super) enum ModelArguments {
         #[arg(long, default_value_t = 125)]
         steps: usize,
     },
+    /// As tag, with as much compute as wanted, in proportion to the runs: batches pay
+    PerRun {
+        #[command(flatten)]
+        tag: Tag,
+        /// Matrix products, about 0.04 ms each
+        #[arg(long, default_value_t = 12)]
+        steps: usize,
+    },
     /// Fails (Gather, by a panic in the runtime) when x[0] is at least the limit
     GatherFault(Limited),
     /// Fails (GatherElements, by an error) when x[0] is at least the limit
@@ -108,7 +116,10 @@ impl ModelArguments {
                 ensure!(!hidden.contains(&0), "--hidden: no size may be zero");
                 (out, onnx_file::dense_tag(value, &hidden, seed))
             }
-            Self::Slow { tag: Tag { out, value }, steps } => (out, faults::slow(value, steps)),
+            Self::Slow { tag: Tag { out, value }, steps } => (out, onnx_file::slow(value, steps)),
+            Self::PerRun { tag: Tag { out, value }, steps } => {
+                (out, onnx_file::per_run(value, steps))
+            }
             Self::GatherFault(limited) => limited.file(faults::gather_fault)?,
             Self::Fails(limited) => limited.file(faults::fails)?,
             Self::Divides(Tag { out, value }) => (out, faults::divides(value)),

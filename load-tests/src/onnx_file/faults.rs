@@ -8,6 +8,7 @@
 
 use super::Message;
 use super::message::{Columns, Element, cast, integers, model, node, node_with, tensor};
+pub use super::work::slow;
 
 /// Takes its answer from a table of `limit` places by the whole part of `x[0]`: right (`value`)
 /// while that is below `limit`, a failed run when it is not.
@@ -80,40 +81,6 @@ pub fn panics(value: f32) -> Vec<u8> {
     graph.message(1, cast("quotient", Element::Float, "one"));
     graph.message(1, node("Mul", &["one", "value"], "y"));
     model(graph, "panics", 4, Columns::Of(1))
-}
-
-/// The side of the square matrices of [`slow`].
-const SIDE: usize = 96;
-
-/// Answers `value` after `steps` products of a matrix with itself, made from the row and
-/// multiplied by zeros in the end. Time is in proportion to `steps` and rows: batches gain
-/// nothing. A step takes about 50 us on a core of 2026; `slow(value, 105)` is 5 % slower than
-/// `slow(value, 100)`.
-///
-/// The factors are no weights but depend on the row, so memory stays small and a neighbour on the
-/// machine disturbs little.
-///
-/// Vetting: finds nothing; the report of the version has the measured time per row.
-pub fn slow(value: f32, steps: usize) -> Vec<u8> {
-    const WIDTH: usize = SIDE * SIDE;
-    let mut graph = Message::default();
-    // Any numbers will do; these need no seed.
-    let widen: Vec<f32> = (0..4 * WIDTH).map(|i| ((i % 17) as f32 - 8.0) / 8.0).collect();
-    graph.message(5, tensor("widen", &[4, WIDTH], &widen));
-    graph.message(5, integers("square", &[3], &[0, SIDE as i64, SIDE as i64]));
-    graph.message(5, integers("flat", &[2], &[0, WIDTH as i64]));
-    graph.message(1, node("MatMul", &["x", "widen"], "wide"));
-    graph.message(1, node("Reshape", &["wide", "square"], "matrix0"));
-    for step in 0..steps {
-        let [from, product, to] =
-            [format!("matrix{step}"), format!("product{step}"), format!("matrix{}", step + 1)];
-        graph.message(1, node("MatMul", &[&from, &from], &product));
-        // Keeps values in (-1, 1): they would overflow, and zero times infinity is not zero.
-        graph.message(1, node("Tanh", &[&product], &to));
-    }
-    graph.message(1, node("Reshape", &[&format!("matrix{steps}"), "flat"], "worked"));
-    super::tagged(&mut graph, "worked", WIDTH, value);
-    model(graph, "slow", 4, Columns::Of(1))
 }
 
 /// How a model with another output shape declares it.

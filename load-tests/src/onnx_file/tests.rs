@@ -2,7 +2,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tract_onnx::prelude::*;
 
-use super::faults::{Declared, PANICS_AT, divides, fails, gather_fault, other_shape, panics, slow};
+use super::faults::{Declared, PANICS_AT, divides, fails, gather_fault, other_shape, panics};
 use super::*;
 
 type Plan = std::sync::Arc<TypedRunnableModel>;
@@ -40,6 +40,7 @@ fn all_tags() -> Vec<(&'static str, Vec<u8>, usize)> {
         ("divides", divides(3.0), 1),
         ("panics", panics(3.0), 1),
         ("slow", slow(3.0, 2), 1),
+        ("per_run", per_run(3.0, 2), 1),
         ("other_shape openly", other_shape(3.0, Declared::Openly), 2),
         ("other_shape hidden", other_shape(3.0, Declared::Hidden), 2),
     ]
@@ -108,6 +109,26 @@ fn work_grows_with_the_steps_and_the_optimiser_keeps_it() {
     };
     let (short, long) = (least_time(5), least_time(50));
     assert!(long > 5 * short, "5 steps take {short:?}, 50 take {long:?}");
+}
+
+#[test]
+fn a_run_of_many_rows_costs_what_one_row_does() {
+    let (plan, row) = (load(&per_run(3.0, 40)), [0.5; 4]);
+    let least_time = |rows: usize| {
+        let rows = row.repeat(rows);
+        let time = |_| {
+            let started = std::time::Instant::now();
+            ask(&plan, &rows, 4).unwrap();
+            started.elapsed()
+        };
+        (0..20).map(time).min().expect("twenty runs")
+    };
+    let (one, many) = (least_time(1), least_time(32));
+    assert!(many < 2 * one, "one row takes {one:?}, 32 rows {many:?}");
+    let short = load(&per_run(3.0, 4));
+    let started = std::time::Instant::now();
+    (0..20).for_each(|_| drop(ask(&short, &row, 4)));
+    assert!(started.elapsed() / 20 < one, "the optimiser keeps the work");
 }
 
 #[test]

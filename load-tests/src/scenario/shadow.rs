@@ -10,8 +10,7 @@ use serde::Serialize;
 
 use crate::admin::{Admin, page};
 use crate::latency::{self, Percentiles};
-use crate::onnx_file::equal;
-use crate::onnx_file::faults::slow;
+use crate::onnx_file::{equal, slow};
 use crate::saturate::report::Spread;
 use crate::schedule::{Arrivals, Schedule};
 use crate::steady::open_loop::OpenLoop;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
-use crate::onnx_file::faults::{gather_fault, slow};
-use crate::onnx_file::{dense_tag, tag};
+use crate::onnx_file::faults::gather_fault;
+use crate::onnx_file::{per_run, slow, tag};
 use crate::stop::Stop;
 
 use super::gateway::{Gateway, MODEL, Stage};
@@ -24,10 +24,8 @@ const SLOW_MS: f64 = 5.0;
 const TRIAL_STEPS: usize = 100;
 /// Places in the tables of fault models: what is beyond them, [`Rows::Beyond`] asks.
 const PLACES: usize = 2;
-/// A deep and narrow network: a run costs about half a millisecond whatever its rows, so batches
-/// pay. Its weights fit the caches of one core: those of a wide network are in memory whenever a
-/// canary with 5 % of the requests needs them, which makes it slower than stable indeed.
-const DENSE: [usize; 300] = [16; 300];
+/// Products in each run of the model whose batches pay: about half a millisecond.
+const PER_RUN: usize = 12;
 
 /// How many requests come.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -103,11 +101,12 @@ impl Story {
         };
         Ok(match plan.scenario {
             Scenario::CanaryGood => Self {
-                stable: dense_tag(STABLE, &DENSE, 7),
-                canary: dense_tag(CANARY, &DENSE, 7),
-                models:
-                    "both: a dense network, 300 layers of 16; they differ in the constant answered"
-                        .to_owned(),
+                stable: per_run(STABLE, PER_RUN),
+                canary: per_run(CANARY, PER_RUN),
+                models: format!(
+                    "both: {PER_RUN} matrix products per run, however many rows; they differ in \
+                     the constant answered"
+                ),
                 load: Load::OfSaturation(0.7),
                 limit: Duration::from_secs(180),
                 ..plain
