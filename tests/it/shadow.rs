@@ -197,6 +197,8 @@ async fn a_shadow_whose_run_does_not_end_is_switched_off_and_the_rest_goes_on() 
     answer.expect(200);
     assert!(took < Duration::from_secs(5), "{took:?}");
     let report = wait::until("it is switched off", async || {
+        // The budget of a young process may have no room for the first copies.
+        gateway.infer("m", &fp32("x", &rows)).await.expect(200);
         let report = report(&gateway, "m", 2).await;
         (report["state"] == "off").then_some(report)
     })
@@ -209,7 +211,8 @@ async fn a_shadow_whose_run_does_not_end_is_switched_off_and_the_rest_goes_on() 
     }
     compared(&gateway, "m", 3, 6).await;
     let off = self::report(&gateway, "m", 2).await;
-    assert_eq!((pairs(&off), &off["dropped"]["off"]), (1, &json!(5)));
+    assert_eq!(pairs(&off), 1);
+    assert!(off["dropped"]["off"].as_u64() >= Some(5), "{off}");
     gateway.cli(&["shadows", "m"]).await.ended(0, &["version 2 is off", "60ms"]);
     let metrics = gateway.metrics().await;
     assert_eq!(metrics.sum("weighbridge_shadow_written_off_total", &[("version", "2")]), 1.0);
