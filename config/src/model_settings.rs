@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
-use crate::names::Version;
+use crate::names::{InvalidName, Version};
 use crate::rollout::Percent;
 
 /// Where a request's sticky key comes from.
@@ -66,7 +66,7 @@ pub struct ModelSettings {
     pub allow_nan: Option<bool>,
     /// The versions that see copies of requests and answer nobody, with the share of the
     /// requests that each sees.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "by_version")]
     pub shadows: Option<BTreeMap<Version, Percent>>,
 }
 
@@ -180,6 +180,19 @@ fn parse_sticky(text: &str) -> Option<Sticky> {
         .then_some(Sticky::Header(name))
 }
 
+/// A map by version, also where it stands in a flattened structure, which knows its keys as text
+/// only.
+fn by_version<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Option<BTreeMap<Version, Percent>>, D::Error> {
+    let Some(by_text) = Option::<BTreeMap<String, Percent>>::deserialize(from)? else {
+        return Ok(None);
+    };
+    let parsed = by_text.into_iter().map(|(version, share)| Ok((version.parse()?, share)));
+    let parsed: Result<_, InvalidName> = parsed.collect();
+    parsed.map(Some).map_err(de::Error::custom)
+}
+
 fn parse_shadows(text: &str) -> Option<BTreeMap<Version, Percent>> {
     let mut shadows = BTreeMap::new();
     for pair in text.split(',') {
@@ -288,7 +301,15 @@ mod tests {
         }
         let stored = serde_json::to_string(&shadows("3=10,4=2.5").unwrap()).unwrap();
         assert_eq!(stored, r#"{"shadows":{"3":10.0,"4":2.5}}"#);
-        assert_eq!(serde_json::from_str::<ModelSettings>(&stored).ok(), shadows("3=10,4=2.5").ok());
+        assert_eq!(serde_json::from_str(&stored).ok(), shadows("3=10,4=2.5").ok());
+        #[derive(Deserialize)]
+        struct Around {
+            #[serde(flatten)]
+            settings: ModelSettings,
+        }
+        let around: Around = serde_json::from_str(&stored).unwrap();
+        assert_eq!(Some(around.settings), shadows("3=10,4=2.5").ok());
+        assert!(serde_json::from_str::<ModelSettings>(r#"{"shadows": {"0": 1}}"#).is_err());
     }
 
     #[test]

@@ -5,7 +5,9 @@ use std::time::Duration;
 use http::Method;
 use serde_json::{Value, json};
 use weighbridge_tests::gateway::{any_row, fp32, timed};
-use weighbridge_tests::onnx::{doubling, lookup, lookup_of, slow_doubling, tag};
+use weighbridge_tests::onnx::{
+    doubling, doubling_traced_with_one_row, lookup, lookup_of, slow_doubling, tag,
+};
 use weighbridge_tests::{Answer, Gateway, wait};
 
 /// The shadow `version` of `model`, as the admin API reports it.
@@ -186,9 +188,9 @@ async fn a_shadow_that_fails_or_panics_costs_no_live_request_anything() {
 async fn a_shadow_whose_run_does_not_end_is_switched_off_and_the_rest_goes_on() {
     let start = Gateway::start().model("m", &doubling()).setting("shadow.cpu_share", "100");
     let gateway = start.setting("shadow.run_limit", "60ms").ready().await;
-    // About a second for 64 rows.
-    gateway.push_ready("m", &slow_doubling(1500)).await;
-    gateway.push_ready("m", &doubling()).await;
+    // About half a second for 64 rows.
+    gateway.push_ready("m", &slow_doubling(800)).await;
+    gateway.push_ready("m", &doubling_traced_with_one_row()).await;
     gateway.configure("m", &json!({"shadows": "2=100,3=100"})).await;
     let rows = vec![[1.0, 2.0, 3.0, 4.0]; 64];
     let (answer, took) = timed(gateway.infer("m", &fp32("x", &rows))).await;
@@ -217,8 +219,8 @@ async fn a_shadow_whose_run_does_not_end_is_switched_off_and_the_rest_goes_on() 
 async fn copies_are_shed_first_when_they_are_over_their_budget() {
     let start = Gateway::start().model("m", &doubling()).setting("shadow.cpu_share", "1");
     let gateway = start.ready().await;
-    // About 10 ms a row, of which 1 % of the processors has one or two a second.
-    gateway.push_ready("m", &slow_doubling(1000)).await;
+    // About 4 ms a row: 1 % of the processors has time for a few a second.
+    gateway.push_ready("m", &slow_doubling(400)).await;
     gateway.configure("m", &json!({"shadows": "2=100"})).await;
     const ASKED: u64 = 200;
     for _ in 0..ASKED {
