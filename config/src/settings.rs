@@ -34,6 +34,8 @@ use std::time::Duration;
 pub use mistakes::{Mistake, Mistakes, Source};
 pub use units::ByteSize;
 
+use crate::network::Networks;
+
 /// Everything an operator sets for one process. Live state (models, routes, rollouts, keys)
 /// belongs to the registry and is never here.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -47,6 +49,7 @@ pub struct Settings {
     pub shadow: Shadow,
     pub registry: RegistrySettings,
     pub store: Store,
+    pub webhooks: Webhooks,
     pub logging: Logging,
 }
 
@@ -162,6 +165,25 @@ pub struct RegistrySettings {
 pub struct Store {
     /// How long a blob that no version names is kept; longer than [`Engine::vet_timeout`].
     pub blob_grace: Duration,
+}
+
+/// Whom webhooks may reach, and with which secret they are signed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Webhooks {
+    /// Addresses that webhooks may reach although they are not public, also over plain `http://`.
+    pub allow: Networks,
+    pub secret_file: SecretFile,
+}
+
+/// Where the secret that signs webhooks lives.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum SecretFile {
+    /// A file of the data folder, which the server makes.
+    #[default]
+    Auto,
+    /// A file that somebody else makes; a relative one is relative to the working folder of the
+    /// process.
+    At(PathBuf),
 }
 
 /// What is logged, and how.

@@ -7,7 +7,9 @@ mod client;
 mod config_file;
 mod configure;
 mod delete;
+mod drill;
 mod error;
+mod experiments;
 mod keys;
 mod models;
 mod operations;
@@ -16,6 +18,7 @@ mod pretty;
 mod progress;
 mod push;
 mod report;
+mod rollout;
 mod routes;
 mod serve;
 mod shadows;
@@ -119,12 +122,20 @@ enum ClientCommand {
     Rollback(routes::RollbackArgs),
     /// Show how the shadow versions of a model compare with the one that answers
     Shadows(shadows::Args),
+    /// Let a version take over step by step, rolled back by itself when it does worse
+    #[command(subcommand)]
+    Rollout(rollout::Command),
+    /// Break the canary of a running rollout on purpose, and measure the rollback
+    Drill(drill::Args),
     /// Give a version a name of your own; aliases never move traffic
     Alias(aliases::Args),
     /// Put a version away that takes no traffic; pushing its file again brings it back
     Archive(versions::ArchiveArgs),
     /// Delete a version, or a model with all its versions
     Delete(delete::Args),
+    /// Compare versions side by side: start, look at and stop A/B experiments
+    #[command(subcommand)]
+    Experiment(experiments::Command),
     /// Ask a model for a prediction, with a request in Open Inference Protocol JSON
     Predict(predict::Args),
     /// Create, list and revoke API keys
@@ -151,9 +162,12 @@ impl ClientCommand {
             Self::Promote(args) => routes::promote(&args, globals).await,
             Self::Rollback(args) => routes::rollback(&args, globals).await,
             Self::Shadows(args) => shadows::run(&args, globals).await,
+            Self::Rollout(command) => rollout::run(command, globals).await,
+            Self::Drill(args) => drill::run(&args, globals).await,
             Self::Alias(args) => aliases::run(&args, globals).await,
             Self::Archive(args) => versions::archive(&args, globals).await,
             Self::Delete(args) => delete::run(&args, globals).await,
+            Self::Experiment(command) => experiments::run(command, globals).await,
             Self::Predict(args) => predict::run(&args, globals).await,
             Self::Keys(command) => keys::run(command, globals).await,
             Self::CheckConfig(args) => config_file::check(&args, globals),

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use weighbridge_config::{AliasName, ModelName, ModelSettings, Version};
 use weighbridge_registry::{
-    Actor, IfRouted, KeyRecord, Model, NewKey, Registry, RouteChange, VersionRecord, VersionState,
+    Actor, IfRollout, IfRouted, KeyRecord, Model, NewKey, Registry, RouteChange, VersionRecord,
+    VersionState,
 };
 
 use crate::edge::problem::{Kind, Problem};
@@ -36,22 +37,30 @@ impl Control {
         &self,
         model: &ModelName,
         change: RouteChange,
+        if_rollout: IfRollout,
         by: &By,
     ) -> Result<Model, Problem> {
         let weighted = change.weights.iter().filter(|(_, weight)| **weight > 0);
         self.load_first(model, weighted.map(|(version, _)| *version)).await?;
+        let (expected, actor) = (by.expected, &by.actor);
         let model =
-            self.registry.set_route(model, change, by.expected, &by.actor, now_ms()).await?;
+            self.registry.set_route(model, change, if_rollout, expected, actor, now_ms()).await?;
         self.publish().await;
         Ok(model)
     }
 
     /// Goes back to the route before the one in force.
-    pub async fn roll_back(&self, model: &ModelName, by: &By) -> Result<Model, Problem> {
+    pub async fn roll_back(
+        &self,
+        model: &ModelName,
+        if_rollout: IfRollout,
+        by: &By,
+    ) -> Result<Model, Problem> {
         let now = self.registry.model(model).await?;
         let back_to = now.previous_route.iter().flat_map(|r| r.split.weights().into_keys());
         self.load_first(model, back_to).await?;
-        let model = self.registry.roll_back(model, by.expected, &by.actor, now_ms()).await?;
+        let (expected, actor) = (by.expected, &by.actor);
+        let model = self.registry.roll_back(model, if_rollout, expected, actor, now_ms()).await?;
         self.publish().await;
         Ok(model)
     }
@@ -159,7 +168,7 @@ impl Control {
 
     /// Traffic moves only to what can answer. Versions that may not take traffic at all are
     /// left to the registry, which refuses them with the reason.
-    async fn load_first(
+    pub async fn load_first(
         &self,
         model: &ModelName,
         versions: impl IntoIterator<Item = Version>,

@@ -1,8 +1,8 @@
 //! The data folder: who holds it, and the small files in it.
 //!
 //! `lock` (held by exactly one `serve` through a kernel lock that ends with the process),
-//! `registry.sqlite`, `store/`, `admin-key` (mode 0600), and `listen-url` and `admin-url` with
-//! the addresses that were bound, where commands on the same machine find them.
+//! `registry.sqlite`, `store/`, `admin-key` and `webhook-secret` (mode 0600), and `listen-url` and
+//! `admin-url` with the addresses that were bound, where commands on the same machine find them.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -11,7 +11,11 @@ use std::path::{Path, PathBuf};
 
 use weighbridge_config::client::{KEY_FILE, URL_FILE};
 
+use crate::secrets;
+
 const REGISTRY_FILE: &str = "registry.sqlite";
+/// The secret that receivers of webhooks know.
+const WEBHOOK_SECRET_FILE: &str = "webhook-secret";
 
 /// A data folder that this process holds until it is dropped.
 #[derive(Debug)]
@@ -93,6 +97,16 @@ impl DataDir {
     /// Writes the admin key, readable by the owner only.
     pub fn write_admin_key(&self, key: &str) -> io::Result<PathBuf> {
         self.write(KEY_FILE, key)
+    }
+
+    /// The file of the secret that signs webhooks; made, readable by the owner only, if it is not
+    /// there.
+    pub fn webhook_secret(&self) -> io::Result<PathBuf> {
+        let path = self.path.join(WEBHOOK_SECRET_FILE);
+        match path.try_exists()? {
+            true => Ok(path),
+            false => self.write(WEBHOOK_SECRET_FILE, &secrets::fresh_webhook_secret()),
+        }
     }
 
     /// Writes the addresses that were bound.

@@ -10,7 +10,9 @@ use weighbridge_config::Settings;
 use crate::control::Control;
 use crate::edge::auth::KeyUse;
 use crate::edge::drain::Drain;
+use crate::experiment::Experiments;
 use crate::push::Pushes;
+use crate::rollout::controller::Controller;
 use crate::rollout::snapshot::Snapshot;
 use crate::serving::compute::Compute;
 use crate::shadow::Mirror;
@@ -26,6 +28,8 @@ pub struct Gateway {
     pub mirror: Mirror,
     pub control: Control,
     pub pushes: Pushes,
+    pub rollouts: Arc<Controller>,
+    pub experiments: Arc<Experiments>,
     pub drain: Drain,
     pub key_use: KeyUse,
     pub metrics: PrometheusHandle,

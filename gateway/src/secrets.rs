@@ -1,5 +1,5 @@
-//! API keys: how they are made and recognised. The registry keeps only their SHA-256: a key is
-//! 256 random bits, so a slow hash would protect nothing.
+//! API keys and other secrets: how they are made and recognised. The registry keeps only the
+//! SHA-256 of keys: a key is 256 random bits, so a slow hash would protect nothing.
 
 use std::fmt::Write as _;
 
@@ -13,12 +13,21 @@ const PREFIX_LENGTH: usize = MARK.len() + 8;
 
 /// A fresh key: the mark and 256 random bits in hexadecimal.
 pub fn fresh_key() -> String {
-    let mut key = MARK.to_owned();
+    fresh(MARK)
+}
+
+/// A fresh secret that signs webhooks.
+pub fn fresh_webhook_secret() -> String {
+    fresh("wbs_")
+}
+
+fn fresh(mark: &str) -> String {
+    let mut secret = mark.to_owned();
     for byte in rand::random::<[u8; 32]>() {
         // Writing to a String cannot fail.
-        let _ = write!(key, "{byte:02x}");
+        let _ = write!(secret, "{byte:02x}");
     }
-    key
+    secret
 }
 
 /// What the registry keeps of `secret`.

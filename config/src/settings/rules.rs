@@ -6,7 +6,9 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::SecretFile;
 use super::units::{ByteSize, format_duration, parse_duration};
+use crate::network::{InvalidNetwork, Networks};
 
 /// An IP address and a port. Names are refused: what is bound must not depend on a resolver.
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
@@ -18,6 +20,32 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
 pub(super) fn folder(path: &Path) -> Result<PathBuf, String> {
     let fits = !path.as_os_str().is_empty() && !path.as_os_str().as_encoded_bytes().contains(&0);
     fits.then(|| path.to_owned()).ok_or_else(|| "wanted the path of a folder".into())
+}
+
+/// The path of a file, or `auto`; whether it can be read is found out when the process starts.
+pub(super) fn secret_file(text: &str) -> Result<SecretFile, String> {
+    match text {
+        "auto" => Ok(SecretFile::Auto),
+        text if text.is_empty() || text.contains('\0') => {
+            Err("wanted \"auto\" or the path of a file".into())
+        }
+        path => Ok(SecretFile::At(path.into())),
+    }
+}
+
+/// The text of a secret file's setting.
+pub(super) fn secret_file_of(file: &SecretFile) -> String {
+    match file {
+        SecretFile::Auto => "auto".to_owned(),
+        SecretFile::At(path) => path.display().to_string(),
+    }
+}
+
+/// Ranges of addresses.
+pub(super) fn networks(text: &str) -> Result<Networks, String> {
+    text.parse().map_err(|error: InvalidNetwork| {
+        format!("{error}; wanted \"none\" or ranges separated by commas")
+    })
 }
 
 /// A duration within `bounds`.

@@ -4,7 +4,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::rules::{address, duration, folder, log_level, name, size, whole, word, word_of};
+use super::rules::{
+    address, duration, folder, log_level, name, networks, secret_file, secret_file_of, size, whole,
+    word, word_of,
+};
 use super::units::{ByteSize, format_duration};
 use super::{AccessLog, DataPlane, LogFormat, Settings};
 
@@ -50,7 +53,7 @@ impl Setting {
 pub(super) const PREFIX: &str = "WEIGHBRIDGE__";
 
 /// What each section is about, for the example file.
-pub(super) const SECTIONS: [(&str, &str); 10] = [
+pub(super) const SECTIONS: [(&str, &str); 11] = [
     ("server", "The data listener (predictions, health, metadata) and the process itself."),
     ("admin", "The admin listener: admin API, metrics, dashboard. It always asks for a key."),
     ("auth", "Who may ask."),
@@ -60,6 +63,7 @@ pub(super) const SECTIONS: [(&str, &str); 10] = [
     ("shadow", "Copies of requests to shadow versions: weighbridge configure NAME shadows=3=10."),
     ("registry", "How this process follows the registry."),
     ("store", "The bytes of models."),
+    ("webhooks", "Who is told of rollouts: the webhooks of a rollout's spec."),
     ("logging", "What is logged, and how. Logs go to standard error."),
 ];
 
@@ -98,6 +102,9 @@ macro_rules! setting {
     (folder $section:ident.$name:ident, $about:literal) => {
         setting!(@ $section.$name, true, $about,
             |text| folder(Path::new(text)), |value: &PathBuf| value.display().to_string())
+    };
+    (secret_file $section:ident.$name:ident, $about:literal) => {
+        setting!(@ $section.$name, true, $about, secret_file, secret_file_of)
     };
     (@ $section:ident.$name:ident, $quoted:literal, $about:literal, $rule:expr, $show:expr) => {
         Setting {
@@ -191,6 +198,13 @@ pub(super) static TABLE: &[Setting] = &[
     setting!(duration store.blob_grace, SECOND..=8760 * HOUR,
         "How long bytes that no version names are kept. A day, so that a push that was refused\n\
          can be looked into. Longer than engine.vet_timeout: a version gets its row after that."),
+    setting!(text webhooks.allow, networks,
+        "Addresses that webhooks may reach besides public ones, such as \"10.0.0.0/8,::1/128\", also\n\
+         over plain http://. \"none\": whoever may start a rollout could otherwise make this\n\
+         process ask services that only it can reach."),
+    setting!(secret_file webhooks.secret_file,
+        "The file with the secret that signs webhooks. \"auto\": webhook-secret in the data folder,\n\
+         made by the server. It is read for each delivery."),
     setting!(text logging.level, log_level,
         "What is logged: off, error, warn, info, debug or trace, or a list such as\n\
          \"info,weighbridge=debug\"."),

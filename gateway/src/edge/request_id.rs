@@ -1,6 +1,6 @@
 //! Each request has an id: the client's `x-request-id`, or one of ours.
 
-use http::{Extensions, HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue};
 
 /// The header, in requests and answers.
 pub const HEADER: &str = "x-request-id";
@@ -30,11 +30,6 @@ impl RequestId {
             digit
         });
         Self(HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("-")))
-    }
-
-    /// The id that the outermost layer gave the request, as text.
-    pub fn within(request: &Extensions) -> String {
-        request.get::<Self>().map_or("-", Self::as_str).to_owned()
     }
 
     /// As a header value.

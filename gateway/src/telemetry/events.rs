@@ -8,8 +8,10 @@ use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use weighbridge_config::{ModelName, Version};
 
 use crate::edge::problem::Kind;
+use crate::notify::retry::{Ending, Outcome};
 use crate::serving::batch::CloseReason;
 use crate::telemetry::names;
+pub use crate::telemetry::rollouts::{rescued, rollout_looked_at, rollout_moved, written_off};
 
 /// Metrics of one version.
 pub struct VersionMetrics {
@@ -174,6 +176,24 @@ pub fn registry_unreadable(error: &weighbridge_registry::Error) {
         error = crate::edge::problem::chain(error),
         "cannot read the registry; serving goes on"
     );
+}
+
+/// A webhook ended. `to` is the receiver without the path, which may be a secret.
+pub fn webhook_ended(to: &str, event: &str, delivery: &str, ending: &Ending) {
+    let Ending { outcome, attempts, reason } = ending;
+    counter!(names::WEBHOOK_DELIVERIES, "outcome" => outcome.name()).increment(1);
+    match outcome {
+        Outcome::Delivered => tracing::info!(to, event, delivery, attempts, "webhook delivered"),
+        _ => {
+            tracing::warn!(to, event, delivery, attempts, reason, %outcome, "webhook not delivered")
+        }
+    }
+}
+
+/// A webhook was not even tried.
+pub fn webhook_dropped(to: &str, event: &str) {
+    counter!(names::WEBHOOKS_DROPPED).increment(1);
+    tracing::warn!(to, event, "webhook dropped: too many are under way");
 }
 
 /// What the process uses now.

@@ -22,7 +22,7 @@ use crate::cli::report::tests::record;
 use crate::cli::upload::{self, ModelFile};
 use crate::cli::{Cli, Command, operations};
 
-fn client(url: &str) -> Client {
+pub fn client(url: &str) -> Client {
     let settings = ClientSettings {
         url: url.to_owned(),
         key: Secret::new("wbk_test"),
@@ -33,7 +33,7 @@ fn client(url: &str) -> Client {
 }
 
 /// Serves `router` below `/admin/v1` until the test ends, and returns its address.
-async fn serve(router: Router) -> String {
+pub async fn serve(router: Router) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let app = Router::new().nest("/admin/v1", router);
@@ -137,7 +137,7 @@ async fn an_upload_arrives_whole_with_the_info_first() {
     };
     let (name, version) = ("fraud".parse().unwrap(), "3".parse().ok());
     let model = ModelFile::open(file.path()).unwrap();
-    let started = upload::send(&client(&url), &name, version, &info, model).await.unwrap();
+    let started = upload::send(&client(&url), &name, version, &info, model, None).await.unwrap();
     let told = started.result.unwrap();
     let (size, sha256) = (bytes.len(), Digest::of(&bytes));
     assert_eq!(told["arrived"], json!({"size": size, "sha256": sha256}));
@@ -167,7 +167,7 @@ async fn an_upload_that_is_refused_early_is_not_sent_to_its_end() {
     let (size, sha256) = (64 << 20, Digest::of(b"unread"));
     let model = ModelFile { file: file.reopen().unwrap(), size, sha256 };
     let (name, info, client) = ("fraud".parse().unwrap(), VersionInfo::default(), client(&url));
-    let sent = upload::send(&client, &name, None, &info, model);
+    let sent = upload::send(&client, &name, None, &info, model, None);
     let (_connection, sent) = tokio::join!(server, sent);
     let error = sent.unwrap_err();
     assert_eq!(error.exit, Exit::Refused, "{error}");
@@ -287,7 +287,12 @@ async fn push(state: Value, more: &str) -> Result<(), CliError> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), b"onnx").unwrap();
     let path = file.path().to_str().unwrap();
-    let line = format!("weighbridge push fraud {path} --url {url} --key k{more}");
+    run(&url, &format!("push fraud {path}{more}")).await
+}
+
+/// Runs a command line, whose words have no spaces, against the server at `url`.
+pub async fn run(url: &str, line: &str) -> Result<(), CliError> {
+    let line = format!("weighbridge {line} --url {url} --key k");
     let cli = <Cli as clap::Parser>::try_parse_from(line.split(' ')).unwrap();
     let Command::Client(command) = cli.command else { panic!("not a client command") };
     command.run(&cli.globals).await
