@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::names::{InvalidName, Version};
+use crate::names::Version;
 use crate::rollout::Percent;
 
 /// Where a request's sticky key comes from.
@@ -66,8 +66,19 @@ pub struct ModelSettings {
     pub allow_nan: Option<bool>,
     /// The versions that see copies of requests and answer nobody, with the share of the
     /// requests that each sees.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "by_version")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "keyed_by_text")]
     pub shadows: Option<BTreeMap<Version, Percent>>,
+}
+
+/// Keys of JSON objects are text, and stay so where an object is read into another by
+/// `#[serde(flatten)]`.
+fn keyed_by_text<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Option<BTreeMap<Version, Percent>>, D::Error> {
+    let shadows = Option::<BTreeMap<String, Percent>>::deserialize(from)?;
+    let parsed = |(key, share): (String, Percent)| Ok((key.parse()?, share));
+    let shadows = shadows.map(|s| s.into_iter().map(parsed).collect());
+    shadows.transpose().map_err(|e: crate::InvalidName| serde::de::Error::custom(e))
 }
 
 /// A `key=value` that is not a setting, or whose value does not fit; names both.
@@ -178,19 +189,6 @@ fn parse_sticky(text: &str) -> Option<Sticky> {
     let token = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     (!name.is_empty() && name.len() <= 64 && name.bytes().all(token))
         .then_some(Sticky::Header(name))
-}
-
-/// A map by version, also where it stands in a flattened structure, which knows its keys as text
-/// only.
-fn by_version<'de, D: Deserializer<'de>>(
-    from: D,
-) -> Result<Option<BTreeMap<Version, Percent>>, D::Error> {
-    let Some(by_text) = Option::<BTreeMap<String, Percent>>::deserialize(from)? else {
-        return Ok(None);
-    };
-    let parsed = by_text.into_iter().map(|(version, share)| Ok((version.parse()?, share)));
-    let parsed: Result<_, InvalidName> = parsed.collect();
-    parsed.map(Some).map_err(de::Error::custom)
 }
 
 fn parse_shadows(text: &str) -> Option<BTreeMap<Version, Percent>> {

@@ -1,6 +1,7 @@
 //! A/B experiments: who gets what, what is reported back, what follows.
 
 use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::Method;
 use serde_json::{Value, json};
@@ -26,7 +27,7 @@ fn spec(changes: Value) -> Value {
             {"name": "large", "version": 2, "weight": 50},
         ],
         "n0": 1000,
-        "metrics": {"primary": {"name": "bought", "kind": "binary", "window": "0s"}},
+        "metrics": {"primary": {"name": "bought", "kind": "binary", "window": "2s"}},
     });
     for (key, value) in changes.as_object().expect("an object") {
         spec[key] = value.clone();
@@ -46,8 +47,28 @@ async fn infer_as(gateway: &Gateway, user: &str) -> Answer {
     gateway.infer_ask("ranker").header("x-user", user).json(&any_row()).send().await.expect(200)
 }
 
-/// Each user's variant and the id of the request.
-async fn variants(gateway: &Gateway, users: usize) -> BTreeMap<usize, (String, String)> {
+/// What a user was answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Seen {
+    variant: String,
+    request: String,
+    /// Unix milliseconds.
+    at: u64,
+}
+
+type Users = BTreeMap<usize, Seen>;
+
+fn variants_of(users: &Users) -> Vec<String> {
+    users.values().map(|seen| seen.variant.clone()).collect()
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    u64::try_from(since.as_millis()).expect("not that late")
+}
+
+/// Asks once as each of so many users.
+async fn ask_as(gateway: &Gateway, users: usize) -> Users {
     let mut found = BTreeMap::new();
     let users: Vec<usize> = (0..users).collect();
     for some in users.chunks(50) {
@@ -59,10 +80,8 @@ async fn variants(gateway: &Gateway, users: usize) -> BTreeMap<usize, (String, S
         }
         for (user, answer) in asking.join_all().await {
             let header = |name| answer.header(name).expect("a header").to_owned();
-            let variant = header("weighbridge-variant");
-            let expected = if variant == "large" { 2 } else { 1 };
-            assert_eq!(answer.version(), expected, "{variant}");
-            found.insert(user, (variant, header("x-request-id")));
+            let (variant, request) = (header("weighbridge-variant"), header("x-request-id"));
+            found.insert(user, Seen { variant, request, at: now_ms() });
         }
     }
     found
@@ -72,16 +91,14 @@ async fn feedback(gateway: &Gateway, items: &Value) -> Value {
     gateway.data.post("/v2/models/ranker/feedback", items).await.expect(200).json()
 }
 
-/// Reports a value of `bought` for each user, as `value` says, by request id.
-async fn report(
-    gateway: &Gateway,
-    users: &BTreeMap<usize, (String, String)>,
-    value: impl Fn(usize, &str) -> bool,
-) {
+/// Reports a value of `bought` for each user, as `value` says, by request id. The report comes
+/// late, and tells of the time of the answer.
+async fn report(gateway: &Gateway, users: &Users, value: impl Fn(usize, &str) -> bool) {
     let items: Vec<Value> = users
         .iter()
-        .map(|(user, (variant, request))| {
-            json!({"request_id": request, "metric": "bought", "value": value(*user, variant)})
+        .map(|(user, Seen { variant, request, at })| {
+            let value = value(*user, variant);
+            json!({"request_id": request, "metric": "bought", "value": value, "at": at})
         })
         .collect();
     for some in items.chunks(1000) {
@@ -96,24 +113,25 @@ async fn a_user_keeps_the_variant_over_requests_and_restarts() {
     let started = start(&gateway, json!({})).await;
     assert_eq!(started["state"], "running");
     assert_eq!(started["weights"][1], json!({"variant": "large", "version": 2, "weight": 50.0}));
-    let first = variants(&gateway, 200).await;
-    let large = first.values().filter(|(variant, _)| variant == "large").count();
+    let first = variants_of(&ask_as(&gateway, 200).await);
+    let large = first.iter().filter(|variant| *variant == "large").count();
     // Binomial with standard deviation 7.
     assert!(large.abs_diff(100) < 36, "{large} of 200");
-    let by_variant = |found: &BTreeMap<usize, (String, String)>| -> Vec<String> {
-        found.values().map(|(variant, _)| variant.clone()).collect()
-    };
-    let answer = infer_as(&gateway, "user-0").await;
-    assert_eq!(answer.header("weighbridge-reason"), Some("experiment; name=size"));
+    for user in ["user-0", "user-1", "user-2", "user-3"] {
+        let answer = infer_as(&gateway, user).await;
+        assert_eq!(answer.header("weighbridge-reason"), Some("experiment; name=size"));
+        let is_large = answer.header("weighbridge-variant") == Some("large");
+        assert_eq!(answer.version(), if is_large { 2 } else { 1 });
+    }
     gateway.terminate().await;
     gateway.restart().await;
-    assert_eq!(by_variant(&variants(&gateway, 200).await), by_variant(&first));
+    assert_eq!(variants_of(&ask_as(&gateway, 200).await), first);
     let units = status(&gateway).await["analysis"]["units"].clone();
     assert_eq!(units[1], json!({"variant": "large", "units": large}), "each is counted once");
     // After a crash, too.
     gateway.kill9();
     gateway.restart().await;
-    assert_eq!(by_variant(&variants(&gateway, 200).await), by_variant(&first));
+    assert_eq!(variants_of(&ask_as(&gateway, 200).await), first);
     assert_eq!(status(&gateway).await["analysis"]["units"], units);
 }
 
@@ -193,8 +211,10 @@ async fn feedback_counts_once_and_may_come_late() {
     let answer = infer_as(&gateway, "alice").await;
     let request = answer.header("x-request-id").expect("an id").to_owned();
     // At once, before anything has been written.
-    let item =
-        json!({"request_id": request, "metric": "bought", "value": 1, "idempotency_key": "k"});
+    let item = json!({
+        "request_id": request, "metric": "bought", "value": 1, "at": now_ms(),
+        "idempotency_key": "k",
+    });
     let told = feedback(&gateway, &item).await;
     assert_eq!(told["items"], json!([{"status": "accepted"}]));
     let again = feedback(&gateway, &json!([item, item])).await;
@@ -278,7 +298,7 @@ async fn feedback_that_is_wrong_names_the_item_and_the_field() {
 async fn a_planted_effect_is_found_and_none_in_an_a_a_test() {
     let gateway = with_two_versions().await;
     start(&gateway, json!({"holdout": 5})).await;
-    let users = variants(&gateway, 1000).await;
+    let users = ask_as(&gateway, 1000).await;
     report(&gateway, &users, |user, variant| user % 10 < if variant == "large" { 7 } else { 3 })
         .await;
     let decided = |wanted: &'static str| {
@@ -304,24 +324,14 @@ async fn a_planted_effect_is_found_and_none_in_an_a_a_test() {
     let mut same = spec(json!({"alpha": 0.0001}));
     same["variants"][1]["version"] = json!(1);
     gateway.admin.post(EXPERIMENTS, &json!({"spec": same})).await.expect(201);
-    let users: BTreeMap<usize, (String, String)> = {
-        let mut found = BTreeMap::new();
-        for user in 0..600 {
-            let answer = infer_as(&gateway, &format!("user-{user}")).await;
-            let header = |name| answer.header(name).expect("a header").to_owned();
-            found.insert(user, (header("weighbridge-variant"), header("x-request-id")));
-        }
-        found
-    };
+    let users = ask_as(&gateway, 600).await;
     report(&gateway, &users, |user, _| user % 10 < 5).await;
-    let view = decided("keep_going").await;
     let comparison = wait::until("there is an interval", async || {
         let comparison = status(&gateway).await["analysis"]["comparisons"][0].clone();
         comparison["primary"]["effect"].is_object().then_some(comparison)
     })
     .await;
     assert_eq!(comparison["decision"], "keep_going", "{comparison}");
-    assert_ne!(view["id"], json!(null));
     let listed = gateway.cli(&["experiment", "status", "ranker"]).await;
     listed.ended(0, &["running", "stopped", "won"]);
 }
@@ -332,7 +342,7 @@ async fn a_bandit_moves_new_users_only() {
     let bandit = json!({"thompson": {"every": "1s", "floor": 5}});
     start(&gateway, json!({"bandit": bandit})).await;
     // Too few for an interval, which would end the changes at once.
-    let first = variants(&gateway, 200).await;
+    let first = ask_as(&gateway, 200).await;
     report(&gateway, &first, |user, variant| user % 10 < if variant == "large" { 8 } else { 3 })
         .await;
     let epoch = |view: &Value| view["epoch"].as_u64().unwrap_or_default();
@@ -343,14 +353,12 @@ async fn a_bandit_moves_new_users_only() {
     .await;
     let weight = view["weights"][1]["weight"].as_f64().expect("a weight");
     assert!(weight > 60.0, "{view}");
-    let by_variant = |found: &BTreeMap<usize, (String, String)>| -> Vec<String> {
-        found.values().map(|(variant, _)| variant.clone()).collect()
-    };
-    assert_eq!(by_variant(&variants(&gateway, 200).await), by_variant(&first));
+    let first = variants_of(&first);
+    assert_eq!(variants_of(&ask_as(&gateway, 200).await), first);
     // What the units have seen is remembered over a crash.
     gateway.kill9();
     gateway.restart().await;
-    assert_eq!(by_variant(&variants(&gateway, 200).await), by_variant(&first));
+    assert_eq!(variants_of(&ask_as(&gateway, 200).await), first);
     gateway.cli(&["experiment", "status", "ranker", "size"]).await.ended(0, &["epoch"]);
     let events = gateway.history().await;
     assert!(events.iter().any(|event| event["action"] == "experiment.reshared"));

@@ -344,6 +344,8 @@ async fn the_command_line_starts_waits_explains_and_drills() {
     let bad = gateway.file("bad.toml", b"steps = [50, 25]\ncolour = 1\n");
     let bad = ["rollout", "start", "m", "--to", "1", "--spec", bad.to_str().unwrap()];
     let bad = gateway.cli(&bad).await;
-    assert!(bad.code == Some(2) && bad.stderr.contains("steps[1]") && bad.stderr.contains("colour"));
+    assert!(
+        bad.code == Some(2) && bad.stderr.contains("steps[1]") && bad.stderr.contains("colour")
+    );
     assert_all_right(load.end().await, |version| if version == 1 { 10.0 } else { 10.5 });
 }

@@ -315,6 +315,7 @@ async fn a_shadow_is_loaded_again_after_a_restart() {
     }
     // Version 2 is neither routed nor new: only the setting keeps it loaded.
     gateway.configure("m", &json!({"shadows": "2=100"})).await;
+    // The answer to the change means that it is loaded.
     gateway.infer("m", &any_row()).await.expect(200);
     compared(&gateway, "m", 2, 1).await;
     gateway.kill9();

@@ -177,7 +177,7 @@ fn word(found: &mut Mistakes, field: &str, text: &str) {
 
 fn metric(found: &mut Mistakes, field: &str, metric: &Metric) {
     word(found, &format!("{field}.name"), &metric.name);
-    time(found, &format!("{field}.window"), metric.window, Duration::ZERO, 90 * DAY);
+    time(found, &format!("{field}.window"), metric.window, Duration::from_secs(1), 90 * DAY);
     let most = if metric.kind == MetricKind::Binary { 0.99 } else { 1e12 };
     found.within(format!("{field}.margin"), metric.margin, 0.0, most);
     match (metric.kind, metric.per_unit) {

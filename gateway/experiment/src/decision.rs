@@ -155,7 +155,7 @@ fn waiting(name: &str, unready: Option<Unready>) -> String {
     match unready {
         Some(Unready::Units { has, wants }) => {
             format!(
-                "{name}: {has} units whose window has passed in the smaller variant, {wants} are wanted"
+                "{name}: {has} units of the smaller variant count so far, {wants} are wanted (a unit counts once its window has passed; the first ones only tell the scale)"
             )
         }
         Some(Unready::Variation) => format!("{name} is the same for all units so far"),

@@ -62,7 +62,7 @@ impl Stay {
             Self::FeedbackStopped => "feedback has stopped",
             Self::SplitWrong => "units are not split as they were drawn",
             Self::HorizonPassed => "the horizon has passed",
-            Self::Same => "the weights are as they should be",
+            Self::Same => "they are as they should be",
         }
     }
 }

@@ -154,7 +154,7 @@ fn thompson_finds_the_better_variant_and_the_estimate_stays_unbiased() {
     const RUNS: u32 = 80;
     const TRUTH: f64 = 0.05;
     let spec = spec(
-        "metrics = { primary = { name = \"m\", kind = \"binary\", window = \"0s\" } }
+        "metrics = { primary = { name = \"m\", kind = \"binary\", window = \"1s\" } }
          bandit = { thompson = { every = \"1s\", horizon = \"1day\" } }",
     );
     let Bandit::Thompson(thompson) = &spec.bandit else { panic!() };

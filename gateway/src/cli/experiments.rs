@@ -281,7 +281,7 @@ fn interval(variant: &str, finding: &Finding, is_primary: bool) -> Vec<String> {
             let ends = format!("{} … {}", signed(effect.lower), signed(effect.upper));
             let relative = match effect.control_mean {
                 mean if mean.abs() > f64::EPSILON => {
-                    format!("{}%", signed(100.0 * effect.estimate / mean.abs()))
+                    format!("{:+.1}%", 100.0 * effect.estimate / mean.abs())
                 }
                 _ => nothing(),
             };

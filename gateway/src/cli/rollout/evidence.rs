@@ -6,7 +6,8 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-const WIDTH: usize = 20;
+/// So that both bars fit into 80 columns.
+const WIDTH: usize = 12;
 
 /// The evidence of one stream.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -61,7 +62,7 @@ pub fn lines(streams: &[Stream]) -> Vec<String> {
     let names = streams.iter().map(|stream| stream.stream.chars().count());
     let Some(width) = names.max() else { return Vec::new() };
     // A bar, the odds, and a remark.
-    let column = WIDTH + 36;
+    let column = WIDTH + 32;
     let mut lines =
         vec![format!("{:width$}  {:column$}{}", "", "evidence against it", "evidence for it")];
     for stream in streams {
@@ -75,11 +76,11 @@ pub fn lines(streams: &[Stream]) -> Vec<String> {
     lines
 }
 
-/// A few words for a log: `err 12 : 1 of 250 : 1`.
+/// A few words for a log: `err 12 of 250 : 1`.
 pub fn words(streams: &[Stream]) -> String {
     let known = streams.iter().filter_map(|stream| {
         let (log, required) = (stream.log_e?, stream.log_e_required?);
-        Some(format!("{} {} of {}", stream.stream, ratio(log), ratio(required)))
+        Some(format!("{} {} of {} : 1", stream.stream, odds(log), odds(required)))
     });
     known.collect::<Vec<_>>().join(", ")
 }
@@ -87,7 +88,7 @@ pub fn words(streams: &[Stream]) -> String {
 fn shown(log: Option<f64>, required: Option<f64>) -> String {
     match (log, required) {
         (Some(log), Some(required)) => {
-            format!("[{}] {} of {}", bar(log, required), ratio(log), ratio(required))
+            format!("[{}] {} of {} : 1", bar(log, required), odds(log), odds(required))
         }
         _ => String::new(),
     }
@@ -101,13 +102,13 @@ fn bar(log: f64, required: f64) -> String {
     format!("{}{}", "#".repeat(filled), "-".repeat(WIDTH - filled))
 }
 
-/// Evidence as people say it: `373 : 1`.
-fn ratio(log: f64) -> String {
+/// Evidence as people say it: the first number of `373 : 1`.
+fn odds(log: f64) -> String {
     match log.exp() {
-        ratio if ratio.is_nan() => "?".to_owned(),
-        ratio if ratio < 9.95 => format!("{ratio:.1} : 1"),
-        ratio if ratio < 1e6 => format!("{ratio:.0} : 1"),
-        _ => format!("10^{:.0} : 1", log / std::f64::consts::LN_10),
+        odds if odds.is_nan() => "?".to_owned(),
+        odds if odds < 9.95 => format!("{odds:.1}"),
+        odds if odds < 1e6 => format!("{odds:.0}"),
+        _ => format!("10^{:.0}", log / std::f64::consts::LN_10),
     }
 }
 
@@ -121,7 +122,7 @@ mod tests {
     fn bars_grow_with_the_logarithm() {
         let required = 250_f64.ln();
         for (evidence, filled) in
-            [(0.001, 0), (1.0, 0), (250_f64.sqrt() * 1.01, 10), (249.0, 19), (250.0, 20), (1e9, 20)]
+            [(0.001, 0), (1.0, 0), (250_f64.sqrt() * 1.01, 6), (249.0, 11), (250.0, 12), (1e9, 12)]
         {
             let bar = bar(f64::ln(evidence), required);
             assert_eq!(bar.matches('#').count(), filled, "{evidence}: {bar}");
@@ -134,17 +135,13 @@ mod tests {
 
     #[test]
     fn evidence_is_told_as_odds() {
-        for (evidence, told) in [
-            (0.3, "0.3 : 1"),
-            (1.0, "1.0 : 1"),
-            (9.94, "9.9 : 1"),
-            (373.2, "373 : 1"),
-            (1e12, "10^12 : 1"),
-        ] {
-            assert_eq!(ratio(f64::ln(evidence)), told);
+        for (evidence, told) in
+            [(0.3, "0.3"), (1.0, "1.0"), (9.94, "9.9"), (373.2, "373"), (1e12, "10^12")]
+        {
+            assert_eq!(odds(f64::ln(evidence)), told);
         }
-        assert_eq!(ratio(1e9), "10^434294482 : 1");
-        assert_eq!(ratio(f64::NAN), "?");
+        assert_eq!(odds(1e9), "10^434294482");
+        assert_eq!(odds(f64::NAN), "?");
     }
 
     #[test]
@@ -163,11 +160,12 @@ mod tests {
             parts[line].iter().map(|part| part.trim()).filter(|part| !part.is_empty()).collect()
         };
         assert_eq!(told(0), ["evidence against it", "evidence for it"]);
-        let against = "[#########-----------] 12 : 1 of 250 : 1, 2 of 3 seen";
-        assert_eq!(told(1), ["err", against, "[--------------------] 1.0 : 1 of 20 : 1"]);
+        let against = "[#####-------] 12 of 250 : 1, 2 of 3 seen";
+        assert_eq!(told(1), ["err", against, "[------------] 1.0 of 20 : 1"]);
         assert_eq!(told(2), ["rank"]);
         assert_eq!(lines[0].find("evidence for"), lines[1].find("[----"));
-        assert_eq!(words(&streams), "err 12 : 1 of 250 : 1");
+        assert!(lines.iter().all(|line| line.chars().count() <= 80), "{lines:#?}");
+        assert_eq!(words(&streams), "err 12 of 250 : 1");
     }
 
     #[test]

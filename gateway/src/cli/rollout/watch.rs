@@ -215,7 +215,7 @@ mod tests {
     #[test]
     fn a_line_says_what_a_log_needs() {
         let wanted = "fraud: rollout 3 (1 → 2), step 2 of 4 (2.5%); 312 of 6190 requests, 2 rescued; \
-                      next step in 1m 1s at the present rate; err 12 : 1 of 250 : 1";
+                      next step in 1m 1s at the present rate; err 12 of 250 : 1";
         assert_eq!(line(&with_streams()), wanted);
         assert_eq!(line(&parsed(ended("promoted"))), "fraud: rollout 3 (1 → 2), promoted");
     }
@@ -229,7 +229,7 @@ mod tests {
             lines[1],
             "weight 2.5% set, 2.40% since this began; 312 of 6190 requests, 2 rescued"
         );
-        assert!(lines[5].starts_with("err  [#########---"), "{shown}");
+        assert!(lines[5].starts_with("err  [#####---"), "{shown}");
         assert_eq!(lines.last(), Some(&moves[0].as_str()));
         assert!(!shown.contains("no-data"));
 

@@ -82,7 +82,9 @@ fn bench(canary: Does, width: i64, rescue: RescueSettings) -> Bench {
         versions: BTreeMap::new(),
     };
     let (trial, loaded, shadows) = (None, BTreeMap::new(), Vec::new());
-    let model = ServedModel { name: name(), route, loaded, settings, queue, trial, shadows };
+    let experiment = None;
+    let model =
+        ServedModel { name: name(), route, loaded, settings, queue, trial, shadows, experiment };
     let thresholds = Thresholds::new(Some([1_000_000; 8]), 1.1, 1.2, Duration::from_secs(1), None);
     let longest = Duration::from_secs(60);
     let evidence = Evidence::new(Instant::now(), longest, 2, Arc::new(thresholds), None);
