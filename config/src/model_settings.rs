@@ -299,7 +299,15 @@ mod tests {
         }
         let stored = serde_json::to_string(&shadows("3=10,4=2.5").unwrap()).unwrap();
         assert_eq!(stored, r#"{"shadows":{"3":10.0,"4":2.5}}"#);
-        assert_eq!(serde_json::from_str::<ModelSettings>(&stored).ok(), shadows("3=10,4=2.5").ok());
+        assert_eq!(serde_json::from_str(&stored).ok(), shadows("3=10,4=2.5").ok());
+        #[derive(Deserialize)]
+        struct Around {
+            #[serde(flatten)]
+            settings: ModelSettings,
+        }
+        let around: Around = serde_json::from_str(&stored).unwrap();
+        assert_eq!(Some(around.settings), shadows("3=10,4=2.5").ok());
+        assert!(serde_json::from_str::<ModelSettings>(r#"{"shadows": {"0": 1}}"#).is_err());
     }
 
     #[test]

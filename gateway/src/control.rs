@@ -97,16 +97,21 @@ impl Control {
             let lines: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
             Problem::new(Kind::InvalidRequest, lines.join("; "))
         })?;
+        let mut shadows = Vec::new();
         if changes.contains_key("shadows") || changes.contains_key("idempotent") {
             if let Some(refusal) = target::refusal(&now, &settings) {
                 return Err(Problem::new(Kind::InvalidRequest, refusal));
             }
-            self.load_first(model, target::named(&settings).into_keys()).await?;
+            shadows.extend(target::named(&settings).into_keys());
+            self.load_first(model, shadows.iter().copied()).await?;
         }
         // What was read is what the change is based on, even when the caller names nothing.
         let expected = by.expected.or(Some(now.revision));
         let model = self.registry.configure(model, settings, expected, &by.actor, now_ms()).await?;
         self.publish().await;
+        // What was loaded before the setting named it may be gone already. A shadow that cannot
+        // be loaded any more changes nothing of what was recorded: its report says so.
+        let _ = self.load_first(&model.name, shadows).await;
         Ok(model)
     }
 

@@ -188,8 +188,8 @@ async fn a_shadow_that_fails_or_panics_costs_no_live_request_anything() {
 async fn a_shadow_whose_run_does_not_end_is_switched_off_and_the_rest_goes_on() {
     let start = Gateway::start().model("m", &doubling()).setting("shadow.cpu_share", "100");
     let gateway = start.setting("shadow.run_limit", "60ms").ready().await;
-    // About a second for 64 rows.
-    gateway.push_ready("m", &slow_doubling(1500)).await;
+    // About half a second for 64 rows.
+    gateway.push_ready("m", &slow_doubling(800)).await;
     gateway.push_ready("m", &doubling_traced_with_one_row()).await;
     gateway.configure("m", &json!({"shadows": "2=100,3=100"})).await;
     let rows = vec![[1.0, 2.0, 3.0, 4.0]; 64];
@@ -222,8 +222,8 @@ async fn a_shadow_whose_run_does_not_end_is_switched_off_and_the_rest_goes_on() 
 async fn copies_are_shed_first_when_they_are_over_their_budget() {
     let start = Gateway::start().model("m", &doubling()).setting("shadow.cpu_share", "1");
     let gateway = start.ready().await;
-    // About 10 ms a row, of which 1 % of the processors has one or two a second.
-    gateway.push_ready("m", &slow_doubling(1000)).await;
+    // About 4 ms a row: 1 % of the processors has time for a few a second.
+    gateway.push_ready("m", &slow_doubling(400)).await;
     gateway.configure("m", &json!({"shadows": "2=100"})).await;
     const ASKED: u64 = 200;
     for _ in 0..ASKED {
@@ -318,25 +318,17 @@ async fn a_shadow_is_loaded_again_after_a_restart() {
     }
     // Version 2 is neither routed nor new: only the setting keeps it loaded.
     gateway.configure("m", &json!({"shadows": "2=100"})).await;
-    asked_until_compared(&gateway).await;
+    // The answer to the change means that it is loaded.
+    gateway.infer("m", &any_row()).await.expect(200);
+    compared(&gateway, "m", 2, 1).await;
     gateway.kill9();
     gateway.restart().await;
     wait::until("it is loaded again", async || {
         (report(&gateway, "m", 2).await["state"] == "on").then_some(())
     })
     .await;
-    asked_until_compared(&gateway).await;
+    gateway.infer("m", &any_row()).await.expect(200);
+    assert_eq!(compared(&gateway, "m", 2, 1).await["copied"], 1);
     let (exit, _) = gateway.terminate().await;
     assert!(exit.success(), "{exit:?}");
-}
-
-/// Asks until a copy has been compared: the budget of a young process may have no room for the
-/// first ones.
-async fn asked_until_compared(gateway: &Gateway) {
-    wait::until("a copy is compared", async || {
-        gateway.infer("m", &any_row()).await.expect(200);
-        let pairs = report(gateway, "m", 2).await["pairs"]["both_ok"].as_u64();
-        (pairs > Some(0)).then_some(())
-    })
-    .await;
 }

@@ -168,7 +168,7 @@ impl Mirror {
         bytes: impl FnOnce() -> usize,
     ) -> Result<Hold, Dropped> {
         let shared = &self.shared;
-        if target.sink.off().is_some() || shared.closed.get().is_some() {
+        if target.off().is_some() || shared.closed.get().is_some() {
             return Err(Dropped::Off);
         }
         let expected = (target.version.expected_us(rows) * 1e3) as Nanos;

@@ -46,9 +46,14 @@ pub struct Rules {
 }
 
 impl ShadowTarget {
+    /// Why it is not run: the shadow was switched off, or its version is in quarantine.
+    pub fn off(&self) -> Option<&str> {
+        self.sink.off().or_else(|| self.version.quarantine())
+    }
+
     /// What it has come to. `closed` says why no shadow runs, when none does.
     pub fn report(&self, closed: Option<&str>) -> ShadowReport {
-        let reason = self.sink.off().or(closed).map(str::to_owned);
+        let reason = self.off().or(closed).map(str::to_owned);
         ShadowReport {
             version: self.version.version,
             percent: self.share,

@@ -333,6 +333,20 @@ fn a_stop_does_not_wait_for_copies_that_wait() {
     });
 }
 
+#[test]
+fn a_version_in_quarantine_is_not_run_and_says_why() {
+    let (mirror, live) = (mirror(settings()), version(1, times(1.0)));
+    let shadows = [shadow(&version(2, times(1.0)))];
+    shadows[0].version.put_in_quarantine("a live run of it hung".to_owned());
+    ask(&mirror, &shadows, &live, &[1.0, 2.0]);
+    assert_eq!(shadows[0].sink.dropped(Dropped::Off), 1);
+    let report = shadows[0].report(None);
+    assert_eq!(
+        (report.state, report.reason.as_deref()),
+        (report::State::Off, Some("a live run of it hung"))
+    );
+}
+
 mod settings_of_models {
     use std::collections::BTreeMap;
 

@@ -205,7 +205,7 @@ impl Worker {
 
     fn compare(&self, copied: &Copied, shared: &Shared) -> Result<(), WrittenOff> {
         let (target, request) = (&copied.target, &copied.request);
-        if target.sink.off().is_some() {
+        if target.off().is_some() {
             target.sink.note_dropped(Dropped::Off);
             return Ok(());
         }
