@@ -331,7 +331,7 @@ impl Default for LatencyMargins {
 
 impl Default for Guard {
     fn default() -> Self {
-        Self { error_rate: 0.10, evidence: 1000.0, relative: 20.0 }
+        Self { error_rate: 0.10, evidence: 1000.0, relative: 100.0 }
     }
 }
 

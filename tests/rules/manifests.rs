@@ -34,6 +34,8 @@ fn rooms_know_only_the_rooms_below_them() {
         ("engine", config),
         ("gateway/protocol", config),
         ("gateway/routing", config),
+        ("gateway/judge", config),
+        ("gateway/experiment", config),
         ("gateway/experiment", config),
         ("load-tests", &[]),
     ];

@@ -200,8 +200,8 @@ fn hard_faults_take_a_handful_of_requests() {
     }
 }
 
-/// Both variants fail everything from the start: the guard's comparison is 20 : 1, so one run in
-/// twenty may end in a rollback; all others are held.
+/// Both variants fail everything from the start: the guard's comparison is 100 : 1, so one run in
+/// a hundred may end in a rollback (and a few more by luck); all others are held.
 #[test]
 fn a_shared_outage_holds() {
     for weight in [1, 5, 50] {
@@ -209,7 +209,7 @@ fn a_shared_outage_holds() {
         (trial.look_every, trial.most_s) = (10, 2000.0 / PER_S);
         let ends = run(&trial, [25, 0, weight.into()], 100);
         let back = rolled_back(&ends);
-        assert!(back <= 5, "{back} of 100 at {weight} %");
+        assert!(back <= 4, "{back} of 100 at {weight} %");
         assert!(ends.iter().all(|end| end.is_rolled_back() || end.held > 0), "{weight} %");
     }
 }

@@ -45,7 +45,9 @@ impl Moves {
             .await?;
         self.follow().await;
         let Some(now) = &moved.rollout else { return Ok(moved) };
-        if let Some(transition) = transition {
+        // A wish that was fulfilled already changed nothing, and is no news.
+        let is_news = now.revision != rollout.revision;
+        if let Some(transition) = transition.filter(|_| is_news) {
             self.tell(now, transition, text, reason.as_deref(), verdict, actor);
         }
         Ok(moved)
