@@ -7,6 +7,7 @@ mod client;
 mod config_file;
 mod configure;
 mod delete;
+mod drill;
 mod error;
 mod keys;
 mod models;
@@ -16,6 +17,7 @@ mod pretty;
 mod progress;
 mod push;
 mod report;
+mod rollout;
 mod routes;
 mod serve;
 mod show;
@@ -116,6 +118,11 @@ enum ClientCommand {
     Promote(routes::PromoteArgs),
     /// Go back to the route before the present one
     Rollback(routes::RollbackArgs),
+    /// Let a version take over step by step, rolled back by itself when it does worse
+    #[command(subcommand)]
+    Rollout(rollout::Command),
+    /// Break the canary of a running rollout on purpose, and measure the rollback
+    Drill(drill::Args),
     /// Give a version a name of your own; aliases never move traffic
     Alias(aliases::Args),
     /// Put a version away that takes no traffic; pushing its file again brings it back
@@ -147,6 +154,8 @@ impl ClientCommand {
             Self::Route(args) => routes::route(&args, globals).await,
             Self::Promote(args) => routes::promote(&args, globals).await,
             Self::Rollback(args) => routes::rollback(&args, globals).await,
+            Self::Rollout(command) => rollout::run(command, globals).await,
+            Self::Drill(args) => drill::run(&args, globals).await,
             Self::Alias(args) => aliases::run(&args, globals).await,
             Self::Archive(args) => versions::archive(&args, globals).await,
             Self::Delete(args) => delete::run(&args, globals).await,

@@ -40,6 +40,14 @@ pub struct Client {
     authorization: HeaderValue,
 }
 
+/// What came of one question of many.
+#[derive(Debug)]
+pub enum Polled {
+    Answer(Answer),
+    /// The server cannot be reached, or cannot answer, which may pass.
+    Away(CliError),
+}
+
 impl Client {
     pub fn new(settings: ClientSettings) -> Result<Self, CliError> {
         refuse_tls(&settings.url)?;
@@ -50,6 +58,8 @@ impl Client {
             .connect_timeout(CONNECT_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
+            // It speaks no TLS: reading the system's roots takes time, and fails where none are.
+            .tls_certs_only([])
             .user_agent(concat!("weighbridge/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| CliError::failed(with_causes(&error)))?;
@@ -73,6 +83,18 @@ impl Client {
             return Ok(None);
         }
         self.checked(status, answer).map(Some)
+    }
+
+    /// A `GET` that will be repeated, so that a server that is away for a moment ends nothing.
+    pub async fn poll(&self, path: &str) -> Result<Polled, CliError> {
+        match self.exchange(self.request(Method::GET, path)).await {
+            Ok((status, answer)) if is_passing(status) => {
+                self.checked(status, answer).map(Polled::Answer).or_else(|e| Ok(Polled::Away(e)))
+            }
+            Ok((status, answer)) => self.checked(status, answer).map(Polled::Answer),
+            Err(error) if error.exit == Exit::Unreachable => Ok(Polled::Away(error)),
+            Err(error) => Err(error),
+        }
     }
 
     /// A `GET` with a query.
@@ -220,6 +242,13 @@ fn based_on(request: RequestBuilder, revision: Option<Revision>) -> RequestBuild
     }
 }
 
+fn is_passing(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
+    )
+}
+
 fn refuse_tls(url: &str) -> Result<(), CliError> {
     match url.starts_with("https://") {
         false => Ok(()),
@@ -230,4 +259,4 @@ fn refuse_tls(url: &str) -> Result<(), CliError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

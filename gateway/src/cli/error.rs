@@ -16,6 +16,13 @@ pub enum Exit {
     Unreachable = 3,
     NotAllowed = 4,
     Refused = 5,
+    /// A rollout that was waited for was rolled back.
+    RolledBack = 10,
+    /// It stands until somebody decides, or ended some other way.
+    Held = 11,
+    /// It had not ended when the time to wait was over.
+    WaitTimedOut = 12,
+    WaitsForApproval = 13,
 }
 
 impl From<Exit> for ExitCode {

@@ -23,6 +23,9 @@ pub struct RouteArgs {
     /// Share of each version in percent, 100 together
     #[arg(value_name = "VERSION=PERCENT")]
     weights: Vec<String>,
+    /// End the rollout of the model, which refuses this change (exit 5) while it runs
+    #[arg(long, requires = "weights")]
+    end_rollout: bool,
     #[command(flatten)]
     expected: IfRevision,
 }
@@ -34,6 +37,9 @@ pub struct PromoteArgs {
     name: ModelName,
     /// Version that takes all traffic
     version: Version,
+    /// End the rollout of the model, which refuses this change (exit 5) while it runs
+    #[arg(long)]
+    end_rollout: bool,
     #[command(flatten)]
     expected: IfRevision,
 }
@@ -45,8 +51,23 @@ Each rollback goes one step further back in the history of routes.")]
 pub struct RollbackArgs {
     /// Name of the model
     name: ModelName,
+    /// End the rollout of the model, which refuses this change (exit 5) while it runs
+    #[arg(long)]
+    end_rollout: bool,
     #[command(flatten)]
     expected: IfRevision,
+}
+
+/// A rollout owns the route while it runs.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct EndRollout {
+    #[serde(skip_serializing_if = "is_false")]
+    end_rollout: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 pub async fn route(args: &RouteArgs, globals: &Globals) -> Result<(), CliError> {
@@ -54,6 +75,8 @@ pub async fn route(args: &RouteArgs, globals: &Globals) -> Result<(), CliError> 
     struct Weights {
         /// In basis points.
         weights: BTreeMap<Version, u32>,
+        #[serde(flatten)]
+        end: EndRollout,
     }
     if args.weights.is_empty() {
         return show_route(&args.name, globals).await;
@@ -63,7 +86,8 @@ pub async fn route(args: &RouteArgs, globals: &Globals) -> Result<(), CliError> 
     let client = globals.client()?;
     let before = before(&client, &args.name, globals).await?;
     let path = model_path(&args.name, "route");
-    let answer = client.put(&path, &Weights { weights }, args.expected.if_revision).await?;
+    let body = Weights { weights, end: EndRollout { end_rollout: args.end_rollout } };
+    let answer = client.put(&path, &body, args.expected.if_revision).await?;
     show_change(before.as_ref(), &answer)
 }
 
@@ -71,11 +95,14 @@ pub async fn promote(args: &PromoteArgs, globals: &Globals) -> Result<(), CliErr
     #[derive(Serialize)]
     struct Promotion {
         version: Version,
+        #[serde(flatten)]
+        end: EndRollout,
     }
     let client = globals.client()?;
     let before = before(&client, &args.name, globals).await?;
     let path = model_path(&args.name, "promote");
-    let body = Promotion { version: args.version };
+    let body =
+        Promotion { version: args.version, end: EndRollout { end_rollout: args.end_rollout } };
     let answer = client.post(&path, &body, args.expected.if_revision).await?;
     show_change(before.as_ref(), &answer)
 }
@@ -84,7 +111,14 @@ pub async fn rollback(args: &RollbackArgs, globals: &Globals) -> Result<(), CliE
     let client = globals.client()?;
     let before = before(&client, &args.name, globals).await?;
     let path = model_path(&args.name, "rollback");
-    let answer = client.change(Method::POST, &path, args.expected.if_revision).await?;
+    // Older servers take no body here.
+    let answer = match args.end_rollout {
+        true => {
+            let body = EndRollout { end_rollout: true };
+            client.post(&path, &body, args.expected.if_revision).await?
+        }
+        false => client.change(Method::POST, &path, args.expected.if_revision).await?,
+    };
     show_change(before.as_ref(), &answer)
 }
 

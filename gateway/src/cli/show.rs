@@ -41,7 +41,7 @@ pub fn note(text: &str) {
 }
 
 /// Text from the server or a model's file must not steer the terminal.
-fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     let harmless = |c: char| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c };
     text.chars().map(harmless).collect()
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Deserialize;
+use serde_json::Value;
 use weighbridge_config::{ModelName, Version};
 use weighbridge_registry::{Event, KeyRecord, Millis, Model, Operation, Revision, Route};
 
@@ -125,6 +126,132 @@ pub struct Operations {
 #[derive(Debug, Deserialize)]
 pub struct Started {
     pub operation: Operation,
+}
+
+/// A rollout, and what the server makes of it now.
+#[derive(Debug, Clone, Deserialize)]
+pub struct RolloutView {
+    pub id: String,
+    pub model: ModelName,
+    /// Counts the rollouts of the model.
+    pub number: u64,
+    pub from: Version,
+    pub to: Version,
+    pub spec: RolloutSteps,
+    #[serde(flatten)]
+    pub phase: Phase,
+    #[serde(flatten)]
+    pub standing: Standing,
+    pub revision: Revision,
+    pub started_at: Millis,
+    pub started_by: String,
+    #[serde(default)]
+    pub ended_at: Option<Millis>,
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// Until when going back from the promoted version is one swap.
+    #[serde(default)]
+    pub undo_until: Option<Millis>,
+    /// The record of its last decision.
+    #[serde(default)]
+    pub verdict: Value,
+    /// What its controller knows; not of a rollout that ended long ago.
+    #[serde(default)]
+    pub live: Option<LiveRollout>,
+}
+
+/// What a command has to know of a spec.
+#[derive(Debug, Clone, Deserialize)]
+pub struct RolloutSteps {
+    /// In percent.
+    pub steps: Vec<f64>,
+}
+
+/// How far a rollout is.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(tag = "phase", rename_all = "snake_case")]
+pub enum Phase {
+    Shadow,
+    /// At a step, counted from 0.
+    Live {
+        step: usize,
+    },
+    Ended {
+        outcome: Outcome,
+    },
+    /// A phase that only a later release knows.
+    #[serde(other)]
+    Other,
+}
+
+/// How a rollout ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Promoted,
+    RolledBack,
+    /// By a change of the route with `--end-rollout`, or in a way that only a later release knows.
+    #[serde(other)]
+    Ended,
+}
+
+/// Whether a rollout goes on by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(tag = "standing", rename_all = "snake_case")]
+pub enum Standing {
+    Running,
+    Paused,
+    WaitsForApproval,
+    /// Until somebody decides.
+    Held {
+        #[serde(default)]
+        held_reason: Option<String>,
+    },
+    /// A standing that only a later release knows.
+    #[serde(other)]
+    Other,
+}
+
+/// What the controller of a rollout knows now.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct LiveRollout {
+    pub verdict: Value,
+    /// The verdict in words.
+    pub text: String,
+    /// The canary's share of the traffic in percent, as it is set.
+    pub weight: f64,
+    pub canary_requests: u64,
+    pub stable_requests: u64,
+    /// Requests that the canary failed and stable answered.
+    pub rescued: u64,
+    /// Seconds to the next step at the present rate.
+    pub eta_s: Option<f64>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Rollouts {
+    pub rollouts: Vec<RolloutView>,
+    /// Only where all models are asked for.
+    #[serde(default)]
+    pub frozen: bool,
+}
+
+/// Why a rollout is where it is.
+#[derive(Debug, Deserialize)]
+pub struct Why {
+    pub text: String,
+    /// Events, oldest first.
+    #[serde(default)]
+    pub decisions: Vec<Value>,
+    #[serde(default)]
+    pub replayed: Option<Replayed>,
+}
+
+/// Whether the stored evidence leads to the stored decision.
+#[derive(Debug, Deserialize)]
+pub struct Replayed {
+    pub same: bool,
 }
 
 /// `models/NAME`, with what stands below it. Names need no escaping in a path.

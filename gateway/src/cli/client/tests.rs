@@ -22,7 +22,7 @@ use crate::cli::report::tests::record;
 use crate::cli::upload::{self, ModelFile};
 use crate::cli::{Cli, Command, operations};
 
-fn client(url: &str) -> Client {
+pub fn client(url: &str) -> Client {
     let settings = ClientSettings {
         url: url.to_owned(),
         key: Secret::new("wbk_test"),
@@ -33,7 +33,7 @@ fn client(url: &str) -> Client {
 }
 
 /// Serves `router` below `/admin/v1` until the test ends, and returns its address.
-async fn serve(router: Router) -> String {
+pub async fn serve(router: Router) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let app = Router::new().nest("/admin/v1", router);
@@ -287,7 +287,12 @@ async fn push(state: Value, more: &str) -> Result<(), CliError> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), b"onnx").unwrap();
     let path = file.path().to_str().unwrap();
-    let line = format!("weighbridge push fraud {path} --url {url} --key k{more}");
+    run(&url, &format!("push fraud {path}{more}")).await
+}
+
+/// Runs a command line, whose words have no spaces, against the server at `url`.
+pub async fn run(url: &str, line: &str) -> Result<(), CliError> {
+    let line = format!("weighbridge {line} --url {url} --key k");
     let cli = <Cli as clap::Parser>::try_parse_from(line.split(' ')).unwrap();
     let Command::Client(command) = cli.command else { panic!("not a client command") };
     command.run(&cli.globals).await
