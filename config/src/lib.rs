@@ -3,11 +3,13 @@
 //!
 //! * [`names`]: model names, version numbers, aliases.
 //! * [`tensor`]: datatypes, typed tensors and a model's signature.
+//! * [`golden`]: what a version must answer before it may take traffic.
 //! * [`split`]: the weights of a route and the exact key ranges they own.
 //! * [`manifest`]: what an artifact consists of, and its digest.
 //! * [`model_settings`]: the per-model settings that live in the registry.
 //! * [`network`]: ranges of IP addresses.
 //! * [`rollout`]: what an operator says about a rollout.
+//! * [`experiment`]: what an operator says about an A/B experiment.
 //! * [`settings`]: the process settings of the TOML file, with environment overrides.
 //! * [`client`]: where a command finds the server and its key.
 //!
@@ -15,6 +17,8 @@
 
 pub mod client;
 mod environment;
+pub mod experiment;
+pub mod golden;
 pub mod manifest;
 pub mod model_settings;
 pub mod names;
@@ -25,6 +29,8 @@ pub mod split;
 pub mod tensor;
 
 pub use client::{ClientSettings, Secret};
+pub use experiment::ExperimentSpec;
+pub use golden::{GoldenCase, GoldenCases};
 pub use manifest::{Digest, FileRole, Manifest, ManifestFile};
 pub use model_settings::{ModelSettings, Sticky, V1Dialect};
 pub use names::{AliasName, InvalidName, ModelName, Version};

@@ -112,6 +112,13 @@ impl Manifest {
         Self::new(vec![ManifestFile { path, size, sha256, role }])
     }
 
+    /// The same artifact with golden cases, whose path is always `golden.json`.
+    pub fn with_golden(mut self, size: u64, sha256: Digest) -> Self {
+        let path = "golden.json".to_owned();
+        self.files.push(ManifestFile { path, size, sha256, role: FileRole::Golden });
+        Self::new(self.files)
+    }
+
     /// The files, sorted by path.
     pub fn files(&self) -> &[ManifestFile] {
         &self.files
@@ -120,6 +127,11 @@ impl Manifest {
     /// The ONNX file.
     pub fn model(&self) -> Option<&ManifestFile> {
         self.files.iter().find(|f| f.role == FileRole::Model)
+    }
+
+    /// The golden cases, if the version has some.
+    pub fn golden(&self) -> Option<&ManifestFile> {
+        self.files.iter().find(|f| f.role == FileRole::Golden)
     }
 
     /// The digest of the version: SHA-256 over one line per file.
@@ -150,6 +162,16 @@ mod tests {
         assert_eq!(digest.short(), "ba7816bf8f01");
         assert!("ba78".parse::<Digest>().is_err());
         assert!("zz".repeat(32).parse::<Digest>().is_err());
+    }
+
+    #[test]
+    fn golden_cases_are_part_of_the_version() {
+        let plain = Manifest::single_onnx(3, Digest::of(b"abc"));
+        let with = plain.clone().with_golden(2, Digest::of(b"{}"));
+        assert_ne!(with.digest(), plain.digest());
+        assert_eq!((with.model(), plain.golden()), (plain.model(), None));
+        assert_eq!(with.golden().map(|f| f.sha256), Some(Digest::of(b"{}")));
+        assert_ne!(with.digest(), plain.with_golden(3, Digest::of(b"[1]")).digest());
     }
 
     #[test]

@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::names::Version;
+use crate::rollout::Percent;
 
 /// Where a request's sticky key comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +51,34 @@ pub struct ModelSettings {
     /// The dialect of `/v1`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub v1_dialect: Option<V1Dialect>,
+    /// Whether stable answers what a canary in a rollout fails.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rescue: Option<bool>,
+    /// How long a canary may take before stable is asked, in microseconds; unset: four times
+    /// stable's own p99.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rescue_after_us: Option<u64>,
+    /// False when running a request twice does harm: no rescue and no shadow then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idempotent: Option<bool>,
+    /// True when NaN and infinities are answers and not failures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_nan: Option<bool>,
+    /// The versions that see copies of requests and answer nobody, with the share of the
+    /// requests that each sees.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "keyed_by_text")]
+    pub shadows: Option<BTreeMap<Version, Percent>>,
+}
+
+/// Keys of JSON objects are text, and stay so where an object is read into another by
+/// `#[serde(flatten)]`.
+fn keyed_by_text<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Option<BTreeMap<Version, Percent>>, D::Error> {
+    let shadows = Option::<BTreeMap<String, Percent>>::deserialize(from)?;
+    let parsed = |(key, share): (String, Percent)| Ok((key.parse()?, share));
+    let shadows = shadows.map(|s| s.into_iter().map(parsed).collect());
+    shadows.transpose().map_err(|e: crate::InvalidName| serde::de::Error::custom(e))
 }
 
 /// A `key=value` that is not a setting, or whose value does not fit; names both.
@@ -60,13 +91,22 @@ pub struct InvalidSetting {
 }
 
 /// The settings an operator may name, with what each wants.
-pub const MODEL_SETTING_KEYS: [(&str, &str); 6] = [
+pub const MODEL_SETTING_KEYS: [(&str, &str); 11] = [
     ("max_batch_size", "rows, a whole number from 1 to 65536"),
     ("max_queue_delay", "a duration such as 0s, 500us or 2ms, at most 10s"),
     ("max_queue_size", "rows, a whole number from 1 to 1000000"),
     ("timeout", "a duration such as 250ms or 30s, from 1ms to 1h"),
     ("sticky", "header:NAME, such as header:x-user-id"),
     ("v1_dialect", "tfs or kserve"),
+    ("rescue", "on or off"),
+    ("rescue_after", "auto, or a duration such as 50ms, from 1ms to 1h"),
+    ("idempotent", "true or false"),
+    ("allow_nan", "true or false"),
+    (
+        "shadows",
+        "VERSION=PERCENT, such as 3=10 or 3=10,4=2.5: each version once, each percentage above 0 \
+         and up to 100 with at most two decimals",
+    ),
 ];
 
 impl ModelSettings {
@@ -106,6 +146,16 @@ impl ModelSettings {
                 (1..=3_600_000).contains(&timeout).then_some(timeout)
             }),
             "sticky" => put(&mut self.sticky, clear, || parse_sticky(value)),
+            "rescue" => put(&mut self.rescue, clear, || one_of(value, "on", "off")),
+            "rescue_after" => put(&mut self.rescue_after_us, clear || value == "auto", || {
+                let limit = humantime::parse_duration(value).ok()?;
+                (Duration::from_millis(1)..=Duration::from_secs(3600))
+                    .contains(&limit)
+                    .then_some(limit.as_micros() as u64)
+            }),
+            "idempotent" => put(&mut self.idempotent, clear, || one_of(value, "true", "false")),
+            "allow_nan" => put(&mut self.allow_nan, clear, || one_of(value, "true", "false")),
+            "shadows" => put(&mut self.shadows, clear, || parse_shadows(value)),
             _ => put(&mut self.v1_dialect, clear, || match value {
                 "tfs" => Some(V1Dialect::Tfs),
                 "kserve" => Some(V1Dialect::Kserve),
@@ -126,6 +176,10 @@ fn put<T>(field: &mut Option<T>, clear: bool, parse: impl FnOnce() -> Option<T>)
     fits
 }
 
+fn one_of(value: &str, yes: &str, no: &str) -> Option<bool> {
+    (value == yes || value == no).then(|| value == yes)
+}
+
 fn whole(text: &str, least: u32, most: u32) -> Option<u32> {
     text.parse().ok().filter(|n| (least..=most).contains(n))
 }
@@ -135,6 +189,20 @@ fn parse_sticky(text: &str) -> Option<Sticky> {
     let token = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     (!name.is_empty() && name.len() <= 64 && name.bytes().all(token))
         .then_some(Sticky::Header(name))
+}
+
+fn parse_shadows(text: &str) -> Option<BTreeMap<Version, Percent>> {
+    let mut shadows = BTreeMap::new();
+    for pair in text.split(',') {
+        let (version, percent) = pair.trim().split_once('=')?;
+        // Digits and one dot: a number may not come as 1e1 or +10.
+        let is_plain = percent.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+        let percent = percent.parse::<f64>().ok().filter(|_| is_plain)?;
+        let percent = Percent::try_from(percent).ok().filter(|p| p.as_points() > 0)?;
+        let is_new = shadows.insert(version.parse().ok()?, percent).is_none();
+        is_new.then_some(())?;
+    }
+    Some(shadows)
 }
 
 #[cfg(test)]
@@ -155,6 +223,11 @@ mod tests {
                 ("timeout", "250ms"),
                 ("sticky", "header:X-User-Id"),
                 ("v1_dialect", "kserve"),
+                ("rescue", "off"),
+                ("rescue_after", "50ms"),
+                ("idempotent", "false"),
+                ("allow_nan", "true"),
+                ("shadows", "3=10, 4=2.5"),
             ]))
             .unwrap();
         let expected = ModelSettings {
@@ -164,6 +237,15 @@ mod tests {
             timeout_ms: Some(250),
             sticky: Some(Sticky::Header("x-user-id".into())),
             v1_dialect: Some(V1Dialect::Kserve),
+            rescue: Some(false),
+            rescue_after_us: Some(50_000),
+            idempotent: Some(false),
+            allow_nan: Some(true),
+            shadows: Some(
+                [(3, Percent::whole(10)), (4, Percent::points(250))]
+                    .map(|(version, percent)| (Version::try_from(version).unwrap(), percent))
+                    .into(),
+            ),
         };
         assert_eq!(set, expected);
         let clear: Vec<_> = MODEL_SETTING_KEYS.iter().map(|(k, _)| (*k, "default")).collect();
@@ -184,6 +266,48 @@ mod tests {
         assert_eq!(lines.len(), 4);
         assert!(lines[0].contains("colour") && lines[0].contains("max_batch_size"));
         assert!(lines[1].contains("\"0\"") && lines[1].contains("1 to 65536"));
+    }
+
+    #[test]
+    fn shadows_want_each_version_once_and_a_share_that_can_be() {
+        let shadows = |text| ModelSettings::default().with_changes(&changes(&[("shadows", text)]));
+        for good in ["1=100", "3=0.01", "3=10,4=2.5", "3=10 , 4=100"] {
+            assert!(shadows(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "3",
+            "3=",
+            "=10",
+            "0=10",
+            "x=10",
+            "3=0",
+            "3=120",
+            "3=-1",
+            "3=1e1",
+            "3=+5",
+            "3=0.001",
+            "3=nan",
+            "3=10,3=20",
+            "3=10,",
+            "3=10;4=5",
+            "3=10=5",
+            "3=10%",
+        ] {
+            let mistakes = shadows(bad).unwrap_err();
+            let told = mistakes[0].to_string();
+            assert!(told.contains(bad) && told.contains("VERSION=PERCENT"), "{told}");
+        }
+        let stored = serde_json::to_string(&shadows("3=10,4=2.5").unwrap()).unwrap();
+        assert_eq!(stored, r#"{"shadows":{"3":10.0,"4":2.5}}"#);
+        assert_eq!(serde_json::from_str(&stored).ok(), shadows("3=10,4=2.5").ok());
+        #[derive(Deserialize)]
+        struct Around {
+            #[serde(flatten)]
+            settings: ModelSettings,
+        }
+        let around: Around = serde_json::from_str(&stored).unwrap();
+        assert_eq!(Some(around.settings), shadows("3=10,4=2.5").ok());
+        assert!(serde_json::from_str::<ModelSettings>(r#"{"shadows": {"0": 1}}"#).is_err());
     }
 
     #[test]

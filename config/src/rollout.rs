@@ -5,8 +5,8 @@
 //! one tolerates fields of later releases. The statistics behind the numbers are those of
 //! `docs/rollouts.md`.
 
-mod check;
-mod parse;
+pub(crate) mod check;
+pub(crate) mod parse;
 mod percent;
 
 #[cfg(test)]
@@ -89,15 +89,15 @@ pub struct ShadowStage {
     pub percent: Percent,
 }
 
-/// The beginning of a canary's life, when its caches are cold: until both have passed, no
-/// latency and no promotion evidence is counted.
+/// The beginning of a canary's life, when its caches are cold: only the hard guard counts it.
+/// It ends with the first of the two.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct WarmUp {
-    /// At most this long...
+    /// This long...
     #[serde(with = "duration")]
     pub time: Duration,
-    /// ...or until the canary has answered so many requests, whichever comes first.
+    /// ...or so many canary requests.
     pub requests: u64,
 }
 
@@ -368,16 +368,16 @@ impl OutputTolerance {
 }
 
 /// Durations as `"90s"` or `"2m"`.
-mod duration {
+pub(crate) mod duration {
     use std::time::Duration;
 
     use serde::{Deserialize, Deserializer, Serializer, de};
 
-    pub(super) fn serialize<S: Serializer>(of: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(of: &Duration, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(&humantime::format_duration(*of))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
         let text = String::deserialize(from)?;
         humantime::parse_duration(&text).map_err(|_| {
             de::Error::custom(format!("\"{text}\": wanted a duration such as 30s, 2m or 6h"))

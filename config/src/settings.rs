@@ -46,6 +46,7 @@ pub struct Settings {
     pub limits: Limits,
     pub serving: Serving,
     pub engine: Engine,
+    pub shadow: Shadow,
     pub registry: RegistrySettings,
     pub store: Store,
     pub webhooks: Webhooks,
@@ -135,6 +136,21 @@ pub struct Engine {
     pub vet_memory: ByteSize,
     /// The most versions of one model that stay loaded.
     pub loaded_versions_per_model: u32,
+}
+
+/// What copies of requests to shadow versions may use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shadow {
+    /// The part of the compute threads' time that copies may take, in percent.
+    pub cpu_share: u32,
+    /// The most copies that wait, or whose request is still being answered.
+    pub queue: u32,
+    /// The most memory of their inputs and answers.
+    pub memory: ByteSize,
+    /// A run of a shadow that takes longer is written off, and the shadow switched off.
+    pub run_limit: Duration,
+    /// The disagreements that are kept for each shadow; 0 keeps no data of requests.
+    pub exemplars: u32,
 }
 
 /// How this process follows the registry.

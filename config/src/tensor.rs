@@ -4,6 +4,7 @@
 //! is the number of rows of the request.
 
 pub mod compare;
+mod compatible;
 
 use std::fmt;
 use std::str::FromStr;

@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod ask;
 pub mod extract;
+pub mod feedback;
 pub mod health;
 pub mod metadata;
 pub mod metrics;

@@ -25,13 +25,19 @@ use crate::data_dir::DataDir;
 use crate::edge::auth::KeyUse;
 use crate::edge::drain::Drain;
 use crate::edge::listener::{self, ConnectionLimits};
+use crate::experiment::Experiments;
 use crate::gateway::{Gateway, Urls};
 use crate::loading::loader::Loader;
+use crate::notify::Notifier;
 use crate::now_ms;
 use crate::push::Pushes;
+use crate::rollout::controller::Controller;
+use crate::rollout::moves::Moves;
 use crate::rollout::snapshot::Snapshot;
 use crate::rollout::sync::Sync;
+use crate::rollout::trials::Trials;
 use crate::serving::compute::Compute;
+use crate::shadow::Mirror;
 use crate::telemetry::names;
 
 pub use startup::offline_key;
@@ -89,12 +95,27 @@ pub async fn serve(
     let max_batch_rows = settings.serving.max_batch_size as usize;
     let loader =
         Loader::start(Arc::clone(&store), settings.engine.load_threads as usize, max_batch_rows)?;
+    let slots = compute_slots(&settings);
+    let experiments = Experiments::new(Arc::clone(&registry), &tasks, &stop);
     let sync = Sync::new(
         Arc::clone(&registry),
         loader.clone(),
         Arc::clone(&live),
         &settings,
+        Arc::new(Trials::new(settings.limits.max_timeout, slots)),
+        Arc::clone(&experiments),
         tasks.clone(),
+    );
+    let notifier = Notifier::open(&settings.webhooks, &data_dir, tasks.clone(), stop.clone())
+        .context("cannot sign webhooks")?;
+    let moves = Moves::new(Arc::clone(&registry), Arc::clone(&sync), notifier);
+    let rollouts = Controller::new(
+        Arc::clone(&registry),
+        moves,
+        Arc::clone(&sync),
+        Arc::clone(&live),
+        tasks.clone(),
+        stop.clone(),
     );
     let control = Control { registry: Arc::clone(&registry), sync: Arc::clone(&sync) };
     let pushes = Pushes::new(
@@ -106,10 +127,13 @@ pub async fn serve(
         stop.clone(),
     );
     let gateway = Arc::new(Gateway {
-        compute: Compute::start(compute_slots(&settings), tasks.clone())?,
+        compute: Compute::start(slots, tasks.clone())?,
+        mirror: Mirror::start(settings.shadow.clone(), slots)?,
         live,
         control,
         pushes,
+        rollouts,
+        experiments,
         drain: Drain::default(),
         key_use: KeyUse::default(),
         metrics,
@@ -122,6 +146,8 @@ pub async fn serve(
     let (admin_key_file, new_admin_key) = startup::ensure_admin_key(&gateway, &data_dir).await?;
     sync.refresh().await.context("cannot read the registry")?;
     tasks.spawn(Arc::clone(&sync).follow(gateway.settings.registry.poll_interval, stop.clone()));
+    tasks.spawn(Arc::clone(&gateway.rollouts).follow());
+    tasks.spawn(Arc::clone(&gateway.experiments).follow(Arc::clone(&sync), stop.clone()));
     background::start(&gateway, &store, &tasks, &stop);
     let limits = ConnectionLimits {
         max_connections: gateway.settings.limits.max_connections,

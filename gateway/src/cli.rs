@@ -9,6 +9,7 @@ mod configure;
 mod delete;
 mod drill;
 mod error;
+mod experiments;
 mod keys;
 mod models;
 mod operations;
@@ -20,6 +21,7 @@ mod report;
 mod rollout;
 mod routes;
 mod serve;
+mod shadows;
 mod show;
 mod status;
 mod upload;
@@ -118,6 +120,8 @@ enum ClientCommand {
     Promote(routes::PromoteArgs),
     /// Go back to the route before the present one
     Rollback(routes::RollbackArgs),
+    /// Show how the shadow versions of a model compare with the one that answers
+    Shadows(shadows::Args),
     /// Let a version take over step by step, rolled back by itself when it does worse
     #[command(subcommand)]
     Rollout(rollout::Command),
@@ -129,6 +133,9 @@ enum ClientCommand {
     Archive(versions::ArchiveArgs),
     /// Delete a version, or a model with all its versions
     Delete(delete::Args),
+    /// Compare versions side by side: start, look at and stop A/B experiments
+    #[command(subcommand)]
+    Experiment(experiments::Command),
     /// Ask a model for a prediction, with a request in Open Inference Protocol JSON
     Predict(predict::Args),
     /// Create, list and revoke API keys
@@ -154,11 +161,13 @@ impl ClientCommand {
             Self::Route(args) => routes::route(&args, globals).await,
             Self::Promote(args) => routes::promote(&args, globals).await,
             Self::Rollback(args) => routes::rollback(&args, globals).await,
+            Self::Shadows(args) => shadows::run(&args, globals).await,
             Self::Rollout(command) => rollout::run(command, globals).await,
             Self::Drill(args) => drill::run(&args, globals).await,
             Self::Alias(args) => aliases::run(&args, globals).await,
             Self::Archive(args) => versions::archive(&args, globals).await,
             Self::Delete(args) => delete::run(&args, globals).await,
+            Self::Experiment(command) => experiments::run(command, globals).await,
             Self::Predict(args) => predict::run(&args, globals).await,
             Self::Keys(command) => keys::run(command, globals).await,
             Self::CheckConfig(args) => config_file::check(&args, globals),

@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use weighbridge_config::{AliasName, ModelName, ModelSettings, Version};
 use weighbridge_registry::{
-    Actor, IfRouted, KeyRecord, Model, NewKey, Registry, RouteChange, VersionRecord, VersionState,
+    Actor, IfRollout, IfRouted, KeyRecord, Model, NewKey, Registry, RouteChange, VersionRecord,
+    VersionState,
 };
 
 use crate::edge::problem::{Kind, Problem};
 use crate::now_ms;
 use crate::rollout::sync::Sync;
+use crate::shadow::target;
 use crate::telemetry::events;
 
 /// Who asks for a change, and the revision that the change is based on.
@@ -35,22 +37,30 @@ impl Control {
         &self,
         model: &ModelName,
         change: RouteChange,
+        if_rollout: IfRollout,
         by: &By,
     ) -> Result<Model, Problem> {
         let weighted = change.weights.iter().filter(|(_, weight)| **weight > 0);
         self.load_first(model, weighted.map(|(version, _)| *version)).await?;
+        let (expected, actor) = (by.expected, &by.actor);
         let model =
-            self.registry.set_route(model, change, by.expected, &by.actor, now_ms()).await?;
+            self.registry.set_route(model, change, if_rollout, expected, actor, now_ms()).await?;
         self.publish().await;
         Ok(model)
     }
 
     /// Goes back to the route before the one in force.
-    pub async fn roll_back(&self, model: &ModelName, by: &By) -> Result<Model, Problem> {
+    pub async fn roll_back(
+        &self,
+        model: &ModelName,
+        if_rollout: IfRollout,
+        by: &By,
+    ) -> Result<Model, Problem> {
         let now = self.registry.model(model).await?;
         let back_to = now.previous_route.iter().flat_map(|r| r.split.weights().into_keys());
         self.load_first(model, back_to).await?;
-        let model = self.registry.roll_back(model, by.expected, &by.actor, now_ms()).await?;
+        let (expected, actor) = (by.expected, &by.actor);
+        let model = self.registry.roll_back(model, if_rollout, expected, actor, now_ms()).await?;
         self.publish().await;
         Ok(model)
     }
@@ -87,10 +97,21 @@ impl Control {
             let lines: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
             Problem::new(Kind::InvalidRequest, lines.join("; "))
         })?;
+        let mut shadows = Vec::new();
+        if changes.contains_key("shadows") || changes.contains_key("idempotent") {
+            if let Some(refusal) = target::refusal(&now, &settings) {
+                return Err(Problem::new(Kind::InvalidRequest, refusal));
+            }
+            shadows.extend(target::named(&settings).into_keys());
+            self.load_first(model, shadows.iter().copied()).await?;
+        }
         // What was read is what the change is based on, even when the caller names nothing.
         let expected = by.expected.or(Some(now.revision));
         let model = self.registry.configure(model, settings, expected, &by.actor, now_ms()).await?;
         self.publish().await;
+        // What was loaded before the setting named it may be gone already. A shadow that cannot
+        // be loaded any more changes nothing of what was recorded: its report says so.
+        let _ = self.load_first(&model.name, shadows).await;
         Ok(model)
     }
 
@@ -147,7 +168,7 @@ impl Control {
 
     /// Traffic moves only to what can answer. Versions that may not take traffic at all are
     /// left to the registry, which refuses them with the reason.
-    async fn load_first(
+    pub async fn load_first(
         &self,
         model: &ModelName,
         versions: impl IntoIterator<Item = Version>,

@@ -10,9 +10,12 @@ use weighbridge_config::Settings;
 use crate::control::Control;
 use crate::edge::auth::KeyUse;
 use crate::edge::drain::Drain;
+use crate::experiment::Experiments;
 use crate::push::Pushes;
+use crate::rollout::controller::Controller;
 use crate::rollout::snapshot::Snapshot;
 use crate::serving::compute::Compute;
+use crate::shadow::Mirror;
 
 /// The running gateway, as handlers see it.
 #[derive(Debug)]
@@ -21,8 +24,12 @@ pub struct Gateway {
     /// What requests read.
     pub live: Arc<ArcSwap<Snapshot>>,
     pub compute: Arc<Compute>,
+    /// Copies requests to shadow versions.
+    pub mirror: Mirror,
     pub control: Control,
     pub pushes: Pushes,
+    pub rollouts: Arc<Controller>,
+    pub experiments: Arc<Experiments>,
     pub drain: Drain,
     pub key_use: KeyUse,
     pub metrics: PrometheusHandle,

@@ -15,6 +15,7 @@ pub mod control;
 pub mod data_dir;
 pub mod demo;
 pub mod edge;
+pub mod experiment;
 pub mod gateway;
 pub mod loading;
 pub mod notify;
@@ -22,6 +23,7 @@ pub mod push;
 pub mod rollout;
 pub mod secrets;
 pub mod serving;
+pub mod shadow;
 pub mod telemetry;
 
 /// Now as Unix time in milliseconds: the registry takes time as an argument.

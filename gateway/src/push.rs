@@ -7,8 +7,9 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use weighbridge_config::golden::MOST_BYTES;
 use weighbridge_config::{Digest, Manifest, ModelName, Version, settings::Settings};
-use weighbridge_model_store::{ByteStream, ModelStore, PutLimits};
+use weighbridge_model_store::{Blob, ByteStream, ModelStore, PutLimits};
 use weighbridge_registry::{
     Actor, CheckOutcome, NewVersion, Operation, OperationState, Registered, VersionInfo,
     VersionRecord, VersionState,
@@ -16,8 +17,10 @@ use weighbridge_registry::{
 
 use crate::control::Control;
 use crate::edge::problem::{Kind, Problem, chain};
+use crate::loading::compatible::{Compared, compare_with_stable};
 use crate::loading::loader::Loader;
-use crate::loading::vet::{Finding, VetLimits, vet};
+use crate::loading::report::Report;
+use crate::loading::vet::{Finding, VersionFiles, VetLimits, vet};
 use crate::now_ms;
 
 /// What is pushed, besides its bytes.
@@ -26,7 +29,11 @@ pub struct Wanted {
     pub model: ModelName,
     pub version: Option<Version>,
     pub info: VersionInfo,
-    /// As the sender announced them.
+}
+
+/// What the sender of a file announced about it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Announced {
     pub sha256: Option<Digest>,
     pub size: Option<u64>,
 }
@@ -65,33 +72,64 @@ impl Pushes {
         Self { control, store, loader, limits, most_bytes, checks, tasks, stop }
     }
 
-    /// Stores and registers an upload. What is not ONNX is refused here and leaves no version.
-    pub async fn receive(
+    /// Stores an ONNX file. What is none is refused here and leaves no version.
+    pub async fn keep_model(
         &self,
-        wanted: Wanted,
         bytes: ByteStream<'_>,
-        actor: &Actor,
-    ) -> Result<Registered, Problem> {
+        announced: Announced,
+    ) -> Result<Blob, Problem> {
         let limits = PutLimits {
             max_bytes: self.most_bytes,
-            expected: wanted.sha256,
-            expected_size: wanted.size,
+            expected: announced.sha256,
+            expected_size: announced.size,
         };
         let blob = self.store.put(bytes, limits).await?;
-        let manifest = Manifest::single_onnx(blob.size, blob.digest);
         let onnx = self.store.read(blob.digest).await?;
         let inspected =
             tokio::task::spawn_blocking(move || weighbridge_engine::inspect(&onnx).map(|_| ()));
         let inspected = inspected.await.map_err(Problem::internal)?;
         inspected.map_err(|e| Problem::new(Kind::Unprocessable, chain(&e)))?;
+        Ok(blob)
+    }
+
+    /// Stores golden cases. What cannot be read as such is refused here and leaves no version.
+    pub async fn keep_golden(&self, bytes: ByteStream<'_>) -> Result<Blob, Problem> {
+        let most = self.most_bytes.min(MOST_BYTES);
+        let of_golden = |error| {
+            let mut problem = Problem::from(error);
+            problem.detail = format!("golden cases: {}", problem.detail).into();
+            problem
+        };
+        let blob = self.store.put(bytes, PutLimits::at_most(most)).await.map_err(of_golden)?;
+        let text = self.store.read(blob.digest).await.map_err(of_golden)?;
+        let read = tokio::task::spawn_blocking(move || {
+            weighbridge_protocol::golden::decode(&text).map(|_| ())
+        });
+        let read = read.await.map_err(Problem::internal)?;
+        read.map_err(|e| Problem::new(Kind::Unprocessable, e.0))?;
+        Ok(blob)
+    }
+
+    /// Registers files that are stored as a version.
+    pub async fn register(
+        &self,
+        wanted: Wanted,
+        model: Blob,
+        golden: Option<Blob>,
+        actor: &Actor,
+    ) -> Result<Registered, Problem> {
+        let manifest = Manifest::single_onnx(model.size, model.digest);
+        let manifest = match golden {
+            Some(golden) => manifest.with_golden(golden.size, golden.digest),
+            None => manifest,
+        };
         let new = NewVersion {
             model: wanted.model,
             version: wanted.version,
             manifest,
             info: wanted.info,
         };
-        let registered = self.control.registry.register_version(new, actor, now_ms()).await?;
-        Ok(registered)
+        Ok(self.control.registry.register_version(new, actor, now_ms()).await?)
     }
 
     /// Starts the check of a registered version, if it needs one, and returns the operation
@@ -199,20 +237,19 @@ impl Pushes {
         if let Some(checked) = self.checked(operation).await {
             return Ok(checked);
         }
-        "loading and measuring in a process of its own".clone_into(&mut operation.progress);
+        operation.progress = match record.manifest.golden() {
+            None => "loading and measuring in a process of its own".to_owned(),
+            Some(_) => {
+                "loading, measuring and running its golden cases in a process of its own".to_owned()
+            }
+        };
         operation.updated_at = now_ms();
         self.control.registry.put_operation(operation).await?;
-        let finding = match self.loader.read(&record.manifest).await {
-            Ok(onnx) => vet(onnx, self.limits).await.map_err(Problem::internal)?,
-            Err(reason) => Finding::Unfit(reason),
+        let finding = match self.files(record).await {
+            Ok(files) => vet(files, self.limits).await.map_err(Problem::internal)?,
+            Err(reason) => Finding::unfit(reason),
         };
-        let outcome = match finding {
-            Finding::Fit(report) => {
-                let report = serde_json::to_value(report).map_err(Problem::internal)?;
-                CheckOutcome::Ready { report }
-            }
-            Finding::Unfit(reason) => CheckOutcome::Rejected { reason, report: None },
-        };
+        let outcome = self.judge(record, finding).await?;
         let actor = Actor::system();
         let registry = &self.control.registry;
         let recorded =
@@ -221,6 +258,39 @@ impl Pushes {
             Ok(record) => Ok(record),
             Err(error) => self.checked(operation).await.ok_or_else(|| error.into()),
         }
+    }
+
+    async fn files(&self, record: &VersionRecord) -> Result<VersionFiles, String> {
+        let onnx = self.loader.read(&record.manifest).await?;
+        Ok(VersionFiles { onnx, golden: self.loader.read_golden(&record.manifest).await? })
+    }
+
+    /// What a finding means for the version, given what is stable now. All reasons are told
+    /// together.
+    async fn judge(
+        &self,
+        record: &VersionRecord,
+        finding: Finding,
+    ) -> Result<CheckOutcome, Problem> {
+        let (mut reasons, report) = match finding {
+            Finding::Fit(report) => (Vec::new(), Some(report)),
+            Finding::Unfit { reason, report } => (vec![reason], report),
+        };
+        let Some(mut report) = report else {
+            return Ok(CheckOutcome::Rejected { reason: reasons.join("; "), report: None });
+        };
+        let model = self.control.registry.model(&record.model).await?;
+        match compare_with_stable(&model, record, &report) {
+            Compared::Alike => {}
+            Compared::Remark(remark) => report.notes.push(remark),
+            Compared::Refused(reason) => reasons.push(reason),
+        }
+        let report = serde_json::to_value::<Report>(*report).map_err(Problem::internal)?;
+        Ok(if reasons.is_empty() {
+            CheckOutcome::Ready { report }
+        } else {
+            CheckOutcome::Rejected { reason: reasons.join("; "), report: Some(report) }
+        })
     }
 
     /// The version of an operation, if its check has ended.

@@ -5,6 +5,10 @@
 //! * [`queue`]: the bounded queue of one model.
 //! * [`compute`]: the compute slots that all models share, and who gets one next.
 //! * [`company`]: whether a model's requests come one at a time.
+//! * [`running`]: runs on compute threads, and what happens to one that does not end.
+//! * [`rescue`]: stable answers what a version on trial fails.
+//! * [`fault`]: failures on purpose, for drills.
+//! * [`latencies`]: how long the recent answers of a version took.
 //! * [`worker`]: runs a batch, finds the bad request in it, hands rows back.
 //! * [`loaded`]: a version that can answer.
 //! * [`submit`]: a request goes in, an answer comes out.
@@ -12,8 +16,12 @@
 pub mod batch;
 pub mod company;
 pub mod compute;
+pub mod fault;
+pub mod latencies;
 pub mod loaded;
 pub mod queue;
+pub mod rescue;
+pub mod running;
 pub mod submit;
 pub mod worker;
 

@@ -1,5 +1,7 @@
 //! The command line, and from it to the typed plans.
 
+mod make_model;
+
 use std::fmt::Display;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,9 +12,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 
 use crate::http::Header;
+use crate::scenario::{self, Scenario};
 use crate::schedule::Arrivals;
 use crate::stop::Stop;
-use crate::{onnx_file, saturate, steady};
+use crate::{saturate, steady};
+
+use make_model::ModelArguments;
 
 /// Load and comparisons for Weighbridge, over HTTP.
 #[derive(Debug, Parser)]
@@ -28,6 +33,9 @@ enum Command {
     Steady(SteadyArguments),
     /// As many requests as the servers can take (closed loop): the gateway beside the bare handler
     Saturate(SaturateArguments),
+    /// Releases good and bad models on a gateway of its own, again and again; exit code 1 when
+    /// they do not go as they should
+    Scenario(ScenarioArguments),
     /// Writes a small ONNX model
     MakeModel {
         #[command(subcommand)]
@@ -110,6 +118,33 @@ struct SaturateArguments {
     output: OutputArguments,
 }
 
+#[derive(Debug, Args)]
+struct ScenarioArguments {
+    /// What is played
+    #[arg(value_enum)]
+    scenario: Scenario,
+    /// How often (`shadow`: pairs of windows)
+    #[arg(long, default_value_t = 20)]
+    runs: usize,
+    /// Decides rows, arrivals and the like; each run gets its own from it
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Only this run of them, from 1
+    #[arg(long, value_name = "K")]
+    only_run: Option<usize>,
+    /// The gateway's binary, if it is not beside this one
+    #[arg(long, value_name = "PATH")]
+    gateway: Option<PathBuf>,
+    /// One more argument for `weighbridge serve`; may be repeated
+    #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
+    gateway_arg: Vec<String>,
+    /// No run begins later than this after the first; runs left out are a missed bound
+    #[arg(long, default_value = "2h", value_parser = humantime::parse_duration)]
+    time_limit: Duration,
+    #[command(flatten)]
+    output: OutputArguments,
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Against {
     /// A plain axum handler that runs the model inline
@@ -126,35 +161,14 @@ struct OutputArguments {
     json: bool,
 }
 
-#[derive(Debug, Subcommand)]
-enum ModelArguments {
-    /// A dense network: x FP32 [N, first] to y FP32 [N, last]
-    Mlp {
-        out: PathBuf,
-        /// Sizes of input, hidden layers and output
-        #[arg(long, value_delimiter = ',', default_values_t = saturate::LAYERS)]
-        layers: Vec<usize>,
-        #[arg(long, default_value_t = 7)]
-        seed: u64,
-    },
-    /// Answers the same value to every row: x FP32 [N, 4] to y FP32 [N, 1]
-    Tag {
-        out: PathBuf,
-        #[arg(long, allow_negative_numbers = true)]
-        value: f32,
-        /// Reserved; has no effect yet
-        #[arg(long)]
-        cost_rows: Option<u64>,
-    },
-}
-
 impl Cli {
     /// Does what the command says.
     pub fn run(self) -> Result<()> {
         match self.command {
             Command::Steady(arguments) => run_steady(arguments),
             Command::Saturate(arguments) => run_saturate(arguments),
-            Command::MakeModel { model } => make_model(model),
+            Command::Scenario(arguments) => run_scenario(arguments),
+            Command::MakeModel { model } => model.write(),
         }
     }
 }
@@ -205,19 +219,20 @@ fn run_saturate(arguments: SaturateArguments) -> Result<()> {
     Ok(())
 }
 
-fn make_model(model: ModelArguments) -> Result<()> {
-    let (out, bytes) = match model {
-        ModelArguments::Mlp { out, layers, seed } => {
-            ensure!(
-                layers.len() >= 2 && layers.iter().all(|&size| size > 0),
-                "--layers needs at least two sizes, none of them zero"
-            );
-            (out, onnx_file::mlp(&layers, seed))
-        }
-        ModelArguments::Tag { out, value, cost_rows: _ } => (out, onnx_file::tag(value)),
+fn run_scenario(arguments: ScenarioArguments) -> Result<()> {
+    let plan = scenario::Plan {
+        scenario: arguments.scenario,
+        runs: arguments.runs,
+        seed: arguments.seed,
+        only_run: arguments.only_run,
+        gateway: arguments.gateway,
+        gateway_arguments: arguments.gateway_arg,
+        time_limit: arguments.time_limit,
     };
-    write(&out, &bytes)?;
-    println!("{}: {} bytes", out.display(), bytes.len());
+    let report = scenario::run(&plan, &Stop::on_signal()?)?;
+    arguments.output.deliver(&report)?;
+    let missed = report.bounds().iter().filter(|bound| !bound.met).count();
+    ensure!(missed == 0, "{missed} of {} bounds are missed", report.bounds().len());
     Ok(())
 }
 
@@ -261,8 +276,13 @@ mod tests {
             "load-tests steady --rate 5 --duration 1m --version 2 --arrivals poisson --json",
             "load-tests saturate --connections 1,16,64 --against bare --rounds 5 --seconds 3",
             "load-tests saturate --only bare --gateway-arg --config --gateway-arg x.toml",
+            "load-tests scenario canary-errors --runs 20 --seed 1 --json --out report.json",
+            "load-tests scenario shadow --runs 9 --only-run 3 --gateway-arg --config",
             "load-tests make-model mlp out.onnx --layers 4,8,2",
             "load-tests make-model tag --value -3 out.onnx",
+            "load-tests make-model gather-fault --value 2 --limit 2 out.onnx",
+            "load-tests make-model other-shape --value 2 --hidden out.onnx",
+            "load-tests make-model equal out.onnx --of tag.onnx --remark again",
         ] {
             if let Err(error) = Cli::try_parse_from(call.split(' ')) {
                 panic!("{call}: {error}");

@@ -7,6 +7,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
+use std::ops::Range;
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
@@ -100,9 +101,9 @@ impl Connection {
         self.read()
     }
 
-    /// The version that the gateway said has answered, of the response just returned.
-    pub fn served_version(&self, response: &Response) -> Option<&[u8]> {
-        response.served_version.clone().map(|range| self.reader.bytes(range))
+    /// A part of the response just returned.
+    pub fn part(&self, range: &Option<Range<usize>>) -> Option<&[u8]> {
+        range.clone().map(|range| self.reader.bytes(range))
     }
 
     fn write(&mut self, request: &[u8]) -> Result<(), Failure> {

@@ -5,4 +5,4 @@ pub mod request;
 pub mod response;
 
 pub use request::{Header, Target};
-pub use response::{Head, Response, ResponseReader, Step};
+pub use response::{Head, Response, ResponseReader, Source, Step};

@@ -119,7 +119,8 @@ fn start_all(
         launches.push(bare_launch(plan, folder, &model)?);
     }
     if plan.only != Some(Only::Bare) {
-        launches.push(gateway_launch(plan, folder, &model)?);
+        let (program, more) = (plan.gateway.as_deref(), &plan.gateway_arguments);
+        launches.push(gateway_launch(program, folder, Some(("mlp", &model)), more)?);
     }
     let mut contenders = Vec::new();
     let mut answers: Vec<Vec<f32>> = Vec::new();

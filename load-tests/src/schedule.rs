@@ -60,6 +60,11 @@ impl Schedule {
         Duration::from_secs_f64(self.end_seconds)
     }
 
+    /// Ends the schedule before the arrival that would be next.
+    pub fn cut(&mut self) {
+        self.end_seconds = self.end_seconds.min(self.next_seconds);
+    }
+
     fn step(&mut self) {
         self.index += 1;
         match self.arrivals {
@@ -103,6 +108,18 @@ mod tests {
         assert!(*times.last().unwrap() < Duration::from_secs(20));
         // 20,000 expected, standard deviation 141: five of them either side.
         assert!((19_300..20_700).contains(&times.len()), "{} arrivals", times.len());
+    }
+
+    #[test]
+    fn a_cut_schedule_has_no_next_arrival() {
+        for seed in 0..50 {
+            let length = Duration::from_secs(10);
+            let mut schedule = Schedule::new(Arrivals::Poisson, 10.0, length, seed).unwrap();
+            schedule.nth(3);
+            let due = schedule.peek().unwrap();
+            schedule.cut();
+            assert_eq!((schedule.peek(), schedule.end()), (None, due), "seed {seed}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::process;
 use crate::schedule::{Arrivals, Schedule};
 use crate::stop::Stop;
 
-use open_loop::{LATE, OpenLoop, Tally};
+use open_loop::{LATE, OpenLoop, Same, Tally};
 
 /// What to send, where and how often; the command line in typed form.
 #[derive(Debug, Clone)]
@@ -84,13 +84,14 @@ pub fn run(plan: &Plan, stop: &Stop) -> Result<Report> {
             .with_context(|| format!("make a request for {} from its metadata", plan.model))?,
     };
     let path = format!("{model_path}/infer");
-    let request = target.post(&path, &plan.headers, &body);
+    let requests = [target.post(&path, &plan.headers, &body)];
 
     let pid = plan.server_pid.or_else(|| process::listener(target.address));
     let cpu_before = pid.and_then(|pid| process::cpu_time(pid).ok());
     let load = OpenLoop {
         target: &target,
-        request: &request,
+        requests: &requests,
+        traffic: &mut Same,
         schedule,
         connections: plan.connections,
         timeout: plan.timeout,

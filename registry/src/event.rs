@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use weighbridge_config::{ModelName, Version};
+use weighbridge_config::{Digest, ModelName, Version};
 
 use crate::model::{Millis, Revision};
 
@@ -20,6 +20,22 @@ pub mod action {
     pub const ALIAS_REMOVED: &str = "alias.removed";
     pub const MODEL_CONFIGURED: &str = "model.configured";
     pub const MODEL_DELETED: &str = "model.deleted";
+    pub const ROLLOUT_STARTED: &str = "rollout.started";
+    pub const ROLLOUT_ADVANCED: &str = "rollout.advanced";
+    pub const ROLLOUT_WAITS_FOR_APPROVAL: &str = "rollout.waits_for_approval";
+    pub const ROLLOUT_APPROVED: &str = "rollout.approved";
+    pub const ROLLOUT_PAUSED: &str = "rollout.paused";
+    pub const ROLLOUT_RESUMED: &str = "rollout.resumed";
+    pub const ROLLOUT_HELD: &str = "rollout.held";
+    pub const ROLLOUT_REGRESSED: &str = "rollout.regressed";
+    pub const ROLLOUT_PROMOTED: &str = "rollout.promoted";
+    pub const ROLLOUT_ROLLED_BACK: &str = "rollout.rolled_back";
+    pub const ROLLOUT_ENDED: &str = "rollout.ended";
+    pub const ROLLOUTS_FROZEN: &str = "rollouts.frozen";
+    pub const ROLLOUTS_UNFROZEN: &str = "rollouts.unfrozen";
+    pub const EXPERIMENT_STARTED: &str = "experiment.started";
+    pub const EXPERIMENT_RESHARED: &str = "experiment.reshared";
+    pub const EXPERIMENT_STOPPED: &str = "experiment.stopped";
     pub const KEY_CREATED: &str = "key.created";
     pub const KEY_REVOKED: &str = "key.revoked";
 }
@@ -42,6 +58,10 @@ pub struct Event {
     pub from: Option<Value>,
     /// What is there now; `None` when there is nothing.
     pub to: Option<Value>,
+    /// The event's link in the chain, see [`chain`](crate::chain); `None` when a release
+    /// that kept no chain wrote the event.
+    #[serde(default)]
+    pub hash: Option<Digest>,
 }
 
 /// Which events to list.

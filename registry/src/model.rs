@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use weighbridge_config::{AliasName, ModelName, ModelSettings, Version};
 
+use crate::experiment::Experiment;
 use crate::key::KeyRecord;
+use crate::rollout::Rollout;
 use crate::route::Route;
 use crate::version::VersionRecord;
 
@@ -32,11 +34,11 @@ impl Actor {
 }
 
 /// A model with everything that is known about it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Model {
     pub name: ModelName,
-    /// The registry's revision at the last change of route, aliases or settings. Registering,
-    /// checking, archiving and deleting versions leave it as it is.
+    /// The registry's revision at the last change of route, aliases, settings, rollout or
+    /// experiment. Registering, checking, archiving and deleting versions leave it as it is.
     pub revision: Revision,
     pub settings: ModelSettings,
     /// Where traffic goes; `None` until a version has been promoted or routed.
@@ -48,6 +50,13 @@ pub struct Model {
     /// All versions that have not been deleted, lowest number first.
     pub versions: Vec<VersionRecord>,
     pub created_at: Millis,
+    /// The rollout that is active, or else the latest one, however long ago it ended; `None`
+    /// when there never was one.
+    #[serde(default)]
+    pub rollout: Option<Rollout>,
+    /// The experiment that is running.
+    #[serde(default)]
+    pub experiment: Option<Experiment>,
 }
 
 impl Model {
@@ -61,12 +70,27 @@ impl Model {
         let weights = self.route.as_ref().map(|route| route.split.weights());
         weights.and_then(|w| w.get(&version).copied()).unwrap_or_default()
     }
+
+    /// The rollout, unless there is none or it has ended.
+    pub fn active_rollout(&self) -> Option<&Rollout> {
+        self.rollout.as_ref().filter(|rollout| rollout.is_active())
+    }
+}
+
+impl Snapshot {
+    /// The running experiments, at most one per model.
+    pub fn experiments(&self) -> impl Iterator<Item = &Experiment> {
+        self.models.iter().filter_map(|model| model.experiment.as_ref())
+    }
 }
 
 /// All that requests depend on, read at one moment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
     pub revision: Revision,
+    /// No rollout moves forward by itself; guards and rollbacks stay on.
+    #[serde(default)]
+    pub frozen: bool,
     /// All models, by name.
     pub models: Vec<Model>,
     /// All keys, revoked and expired ones included, oldest first.

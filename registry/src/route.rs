@@ -35,6 +35,8 @@ pub enum RouteCause {
     RollBack,
     /// The first route, set by the gateway for a model it was started with.
     Initial,
+    /// A rollout gave its canary the weight of a step.
+    Step,
     /// A cause that only a later release knows. It is read, and never written.
     #[serde(other)]
     Other,

@@ -6,27 +6,41 @@
 //! write would be refused at once when another process wrote in between.
 
 mod aliases;
+mod chain;
 mod change;
 mod errors;
 mod events;
+mod evidence;
+mod experiments;
+mod exposures;
+mod feedback;
+mod freeze;
 mod keys;
 mod models;
 mod open;
 mod operations;
+mod rollouts;
 mod routes;
 mod row;
 mod versions;
 
 use async_trait::async_trait;
+use serde_json::Value;
 use sqlx::SqlitePool;
 use weighbridge_config::{AliasName, ModelName, ModelSettings, Version};
 
+use crate::chain::ChainReport;
 use crate::error::Result;
 use crate::event::{Event, EventQuery};
+use crate::experiment::{
+    Experiment, Exposure, FeedbackOutcome, NewExperiment, NewFeedback, Recorded, RequestUnit,
+    UnitQuery, UnitSum,
+};
 use crate::key::{KeyRecord, NewKey};
 use crate::model::{Actor, IfRouted, Millis, Model, Revision, Snapshot};
 use crate::operation::Operation;
 use crate::registry::Registry;
+use crate::rollout::{IfRollout, MoveRecord, NewRollout, Rollout, RolloutMove};
 use crate::route::{Route, RouteChange};
 use crate::version::{CheckOutcome, NewVersion, Registered, VersionRecord};
 use change::Change;
@@ -86,11 +100,13 @@ impl Registry for SqliteRegistry {
         &self,
         model: &ModelName,
         change: RouteChange,
+        if_rollout: IfRollout,
         expected: Option<Revision>,
         actor: &Actor,
         at: Millis,
     ) -> Result<Model> {
-        routes::set(self.change(actor, at).await?, model, &change, expected).await
+        let begun = self.change(actor, at).await?;
+        routes::set(begun, model, &change, if_rollout, expected).await
     }
 
     async fn set_initial_route(
@@ -106,15 +122,141 @@ impl Registry for SqliteRegistry {
     async fn roll_back(
         &self,
         model: &ModelName,
+        if_rollout: IfRollout,
         expected: Option<Revision>,
         actor: &Actor,
         at: Millis,
     ) -> Result<Model> {
-        routes::roll_back(self.change(actor, at).await?, model, expected).await
+        routes::roll_back(self.change(actor, at).await?, model, if_rollout, expected).await
     }
 
     async fn route_history(&self, model: &ModelName, limit: u32) -> Result<Vec<Route>> {
         routes::history(&self.reader, model, limit).await
+    }
+
+    async fn start_rollout(
+        &self,
+        model: &ModelName,
+        new: NewRollout,
+        expected: Option<Revision>,
+        actor: &Actor,
+        at: Millis,
+    ) -> Result<Model> {
+        rollouts::start(self.change(actor, at).await?, model, new, expected).await
+    }
+
+    async fn move_rollout(
+        &self,
+        model: &ModelName,
+        step: RolloutMove,
+        expected: Option<Revision>,
+        record: MoveRecord,
+        actor: &Actor,
+        at: Millis,
+    ) -> Result<Model> {
+        rollouts::make_move(self.change(actor, at).await?, model, &step, expected, record).await
+    }
+
+    async fn put_evidence(
+        &self,
+        model: &ModelName,
+        rollout: &str,
+        revision: Revision,
+        evidence: &Value,
+        at: Millis,
+    ) -> Result<bool> {
+        evidence::put(&self.writer, model, rollout, revision, evidence, at).await
+    }
+
+    async fn evidence(&self, rollout: &str) -> Result<Option<(Revision, Value)>> {
+        evidence::read(&self.reader, rollout).await
+    }
+
+    async fn rollout(&self, id: &str) -> Result<Rollout> {
+        rollouts::read(&self.reader, id).await
+    }
+
+    async fn rollouts(&self, model: &ModelName, limit: u32) -> Result<Vec<Rollout>> {
+        rollouts::list(&self.reader, model, limit).await
+    }
+
+    async fn active_rollouts(&self) -> Result<Vec<Rollout>> {
+        rollouts::active(&self.reader).await
+    }
+
+    async fn rollout_events(&self, id: &str) -> Result<Vec<Event>> {
+        rollouts::events_of(&self.reader, id).await
+    }
+
+    async fn set_frozen(
+        &self,
+        frozen: bool,
+        reason: Option<String>,
+        actor: &Actor,
+        at: Millis,
+    ) -> Result<()> {
+        freeze::set(self.change(actor, at).await?, frozen, reason).await
+    }
+
+    async fn start_experiment(
+        &self,
+        model: &ModelName,
+        new: NewExperiment,
+        expected: Option<Revision>,
+        actor: &Actor,
+        at: Millis,
+    ) -> Result<Experiment> {
+        experiments::start(self.change(actor, at).await?, model, new, expected).await
+    }
+
+    async fn reshare_experiment(
+        &self,
+        id: &str,
+        shares: Value,
+        expected: Option<Revision>,
+        actor: &Actor,
+        at: Millis,
+    ) -> Result<Experiment> {
+        experiments::reshare(self.change(actor, at).await?, id, shares, expected).await
+    }
+
+    async fn stop_experiment(
+        &self,
+        id: &str,
+        outcome: Option<String>,
+        expected: Option<Revision>,
+        actor: &Actor,
+        at: Millis,
+    ) -> Result<Experiment> {
+        experiments::stop(self.change(actor, at).await?, id, outcome, expected).await
+    }
+
+    async fn experiment(&self, id: &str) -> Result<Experiment> {
+        experiments::read(&self.reader, id).await
+    }
+
+    async fn experiments(&self, model: &ModelName, limit: u32) -> Result<Vec<Experiment>> {
+        experiments::list(&self.reader, model, limit).await
+    }
+
+    async fn record_exposures(&self, batch: &[Exposure]) -> Result<Recorded> {
+        exposures::record(&self.writer, batch).await
+    }
+
+    async fn record_requests(&self, batch: &[RequestUnit]) -> Result<Recorded> {
+        exposures::record_requests(&self.writer, batch).await
+    }
+
+    async fn forget_requests(&self, before: Millis) -> Result<u64> {
+        exposures::forget_requests(&self.writer, before).await
+    }
+
+    async fn feedback(&self, batch: &[NewFeedback], at: Millis) -> Result<Vec<FeedbackOutcome>> {
+        feedback::take(&self.writer, batch, at).await
+    }
+
+    async fn units(&self, query: &UnitQuery) -> Result<Vec<UnitSum>> {
+        exposures::units(&self.reader, query).await
     }
 
     async fn set_alias(
@@ -187,6 +329,10 @@ impl Registry for SqliteRegistry {
 
     async fn events(&self, query: &EventQuery) -> Result<Vec<Event>> {
         events::list(&self.reader, query).await
+    }
+
+    async fn verify_events(&self) -> Result<ChainReport> {
+        chain::verify(&self.reader).await
     }
 
     async fn create_key(&self, new: NewKey, actor: &Actor, at: Millis) -> Result<KeyRecord> {

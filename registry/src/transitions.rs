@@ -3,6 +3,9 @@
 //! The backends read the model inside their write transaction, ask here, and write the answer.
 //! `None` means that the wish is fulfilled already and nothing is written.
 
+pub(crate) mod experiments;
+pub(crate) mod rollouts;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use weighbridge_config::split::percent;
@@ -122,11 +125,22 @@ pub(crate) fn set_route(model: &Model, change: &RouteChange) -> Result<Option<Ne
     if current.is_some_and(|route| route.split == split) {
         return Ok(None);
     }
-    Ok(Some(NextRoute {
-        split,
-        cause: change.cause,
-        previous: current.map(|route| route.sequence),
-    }))
+    let previous = previous_of(model, &split);
+    Ok(Some(NextRoute { split, cause: change.cause, previous }))
+}
+
+/// Where a rollback from a new split leads: to the route in force until now. A rollout's step
+/// is none that anybody goes back to; the route before the rollout stands in its place, and
+/// when that is what the new split restores, the one before it.
+fn previous_of(model: &Model, split: &Split) -> Option<u64> {
+    let current = model.route.as_ref()?;
+    if current.cause != RouteCause::Step {
+        return Some(current.sequence);
+    }
+    match &model.previous_route {
+        Some(base) if base.split == *split => base.previous,
+        _ => current.previous,
+    }
 }
 
 /// The weights that are not zero, once every version is known to be fit for its weight.
@@ -210,15 +224,20 @@ pub(crate) fn delete_version(model: &Model, version: Version) -> Result<()> {
     require_unused(model, version, "deleted")
 }
 
-/// Refuses to delete a model that takes traffic, unless that is meant.
+/// Refuses to delete a model that is in use, unless that is meant.
 pub(crate) fn delete_model(model: &Model, if_routed: IfRouted) -> Result<()> {
-    match (&model.route, if_routed) {
-        (Some(route), IfRouted::Refuse) => Err(Error::Illegal(format!(
-            "{} cannot be deleted: it takes traffic ({})",
-            model.name, route.split
-        ))),
-        _ => Ok(()),
+    if if_routed == IfRouted::Delete {
+        return Ok(());
     }
+    let why = match (model.active_rollout(), &model.experiment, &model.route) {
+        (Some(rollout), _, _) => {
+            format!("a rollout of version {} {}", rollout.to, rollouts::state(rollout))
+        }
+        (None, Some(experiment), _) => format!("the experiment {} is running", experiment.name),
+        (None, None, Some(route)) => format!("it takes traffic ({})", route.split),
+        (None, None, None) => return Ok(()),
+    };
+    Err(Error::Illegal(format!("{} cannot be deleted: {why}", model.name)))
 }
 
 /// The record of a version, or that it was not found.
@@ -243,10 +262,18 @@ fn require_ready(record: &VersionRecord, purpose: &str) -> Result<()> {
 fn require_unused(model: &Model, version: Version, moved: &str) -> Result<()> {
     let share = model.share_of(version);
     let alias = model.aliases.iter().find(|(_, target)| **target == version);
-    let use_made = match (share, alias) {
-        (0, None) => return Ok(()),
-        (0, Some((alias, _))) => format!("the alias {alias} points to it"),
-        (share, _) => format!("it takes {} of the traffic", percent(u64::from(share))),
+    let rollout = model.active_rollout().filter(|rollout| rollout.concerns(version));
+    let experiment = model.experiment.as_ref().filter(|e| e.versions.contains(&version));
+    let use_made = if share > 0 {
+        format!("it takes {} of the traffic", percent(u64::from(share)))
+    } else if let Some(rollout) = rollout {
+        format!("a rollout from version {} to {} is active", rollout.from, rollout.to)
+    } else if let Some(experiment) = experiment {
+        format!("the experiment {} is running with it", experiment.name)
+    } else if let Some((alias, _)) = alias {
+        format!("the alias {alias} points to it")
+    } else {
+        return Ok(());
     };
     let version = named(&model.name, version);
     Err(Error::Illegal(format!("{version} cannot be {moved}: {use_made}")))

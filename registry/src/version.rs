@@ -67,7 +67,7 @@ impl VersionState {
     }
 }
 
-/// What people say about a version; nothing here decides anything.
+/// What people say about a version. Only `allow_incompatible` decides anything.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct VersionInfo {
@@ -77,6 +77,9 @@ pub struct VersionInfo {
     pub tags: BTreeMap<String, String>,
     /// The names of the classes, in the order of the model's output.
     pub class_names: Vec<String>,
+    /// That its check may let it pass although its signature breaks stable's callers.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub allow_incompatible: bool,
 }
 
 /// A version to register.

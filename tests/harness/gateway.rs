@@ -123,9 +123,17 @@ impl Gateway {
 
     /// Uploads a model and returns the version once its check has ended, whatever it found.
     pub async fn push(&self, model: &str, onnx: &[u8]) -> Value {
-        let path = format!("/admin/v1/models/{model}/versions");
-        let ask = self.admin.ask(Method::POST, &path).upload(&json!({}), onnx);
-        let started = ask.send().await.expect(202).json();
+        self.pushed(self.versions_ask(model).upload(&json!({}), onnx)).await
+    }
+
+    /// `POST /admin/v1/models/{model}/versions`, to be given an upload.
+    pub fn versions_ask(&self, model: &str) -> Ask {
+        self.admin.ask(Method::POST, &format!("/admin/v1/models/{model}/versions"))
+    }
+
+    /// Sends an upload and returns the version once its check has ended, whatever it found.
+    pub async fn pushed(&self, upload: Ask) -> Value {
+        let started = upload.send().await.expect(202).json();
         let id = started["operation"]["id"].as_str().expect("an operation has an id").to_owned();
         let path = format!("/admin/v1/operations/{id}");
         let operation = wait::until("the check ends", async || {
@@ -271,8 +279,10 @@ impl Drop for Gateway {
             eprintln!("the gateway's last lines, newest first:\n{}", tail.join("\n"));
         } else {
             let is_own = |line: &&str| {
-                let is_of_model =
-                    line.contains("tract") || line.contains("the model's code panicked");
+                // A model's own code may stand in the standard library: it runs on these threads.
+                let is_of_model = line.contains("tract")
+                    || line.contains("the model's code panicked")
+                    || line.contains("\"thread\":\"compute-");
                 line.contains("panicked") && !(self.models_may_panic && is_of_model)
             };
             let panics: Vec<&str> = log.lines().filter(is_own).collect();

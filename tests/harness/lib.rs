@@ -14,6 +14,7 @@ pub mod listener;
 pub mod metrics;
 pub mod onnx;
 pub mod open_loop;
+pub mod rollouts;
 pub mod start;
 pub mod store;
 pub mod wait;

@@ -89,10 +89,23 @@ impl Ask {
     }
 
     /// An upload as `push` makes it.
-    pub fn upload(mut self, info: &Value, onnx: &[u8]) -> Self {
-        let model = reqwest::multipart::Part::bytes(onnx.to_vec()).file_name("model.onnx");
-        let form = reqwest::multipart::Form::new().text("info", info.to_string());
-        self.request = self.request.multipart(form.part("model", model));
+    pub fn upload(self, info: &Value, onnx: &[u8]) -> Self {
+        self.upload_parts(&[("info", info.to_string().as_bytes()), ("model", onnx)])
+    }
+
+    /// An upload as `push --golden` makes it.
+    pub fn upload_golden(self, info: &Value, golden: &[u8], onnx: &[u8]) -> Self {
+        let info = info.to_string();
+        self.upload_parts(&[("info", info.as_bytes()), ("golden", golden), ("model", onnx)])
+    }
+
+    /// An upload of these parts, in this order.
+    pub fn upload_parts(mut self, parts: &[(&'static str, &[u8])]) -> Self {
+        let part = |bytes: &[u8]| reqwest::multipart::Part::bytes(bytes.to_vec());
+        let form = parts.iter().fold(reqwest::multipart::Form::new(), |form, (name, bytes)| {
+            form.part(*name, part(bytes).file_name(*name))
+        });
+        self.request = self.request.multipart(form);
         self
     }
 

@@ -86,11 +86,28 @@ pub fn sum_and_difference() -> Vec<u8> {
     model(graph)
 }
 
+/// `a` and `b` FP32 `[N, 2]` to `y` = `a` / `b`: NaN for 0 / 0.
+pub fn quotient() -> Vec<u8> {
+    let mut graph = Message::default();
+    graph.message(1, node("Div", &["a", "b"], "y"));
+    for input in ["a", "b"] {
+        graph.message(11, value(input, FLOAT, &[Batch, Of(2)]));
+    }
+    graph.message(12, value("y", FLOAT, &[Batch, Of(2)]));
+    model(graph)
+}
+
 /// `x` INT64 `[N, 1]` to `y` FP32 `[N, 1]`: 10, 20 or 30 for 0, 1 or 2. The model fails on any
 /// other number.
 pub fn lookup() -> Vec<u8> {
+    lookup_of(&[10.0, 20.0, 30.0])
+}
+
+/// As [`lookup`], with a table of these values. The operator looks at nothing before it reads: on
+/// a number beyond the table it panics, which the engine survives.
+pub fn lookup_of(table: &[f32]) -> Vec<u8> {
     let mut graph = Message::default();
-    graph.message(5, tensor("table", &[3], &[10.0, 20.0, 30.0]));
+    graph.message(5, tensor("table", &[table.len()], table));
     graph.message(1, node("Gather", &["table", "x"], "y"));
     graph.message(11, value("x", INT64, &[Batch, Of(1)]));
     graph.message(12, value("y", FLOAT, &[Batch, Of(1)]));

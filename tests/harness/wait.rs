@@ -11,13 +11,25 @@ const PAUSE: Duration = Duration::from_millis(5);
 ///
 /// # Panics
 /// When it finds nothing within [`BOUND`]; `what` says what was missing.
-pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+pub async fn until<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
+    until_within(BOUND, what, look).await
+}
+
+/// As [`until`], for what takes longer by its nature.
+///
+/// # Panics
+/// When it finds nothing within `bound`.
+pub async fn until_within<T>(
+    bound: Duration,
+    what: &str,
+    mut look: impl AsyncFnMut() -> Option<T>,
+) -> T {
     let began = Instant::now();
     loop {
         if let Some(found) = look().await {
             return found;
         }
-        assert!(began.elapsed() < BOUND, "waited {BOUND:?} in vain: {what}");
+        assert!(began.elapsed() < bound, "waited {bound:?} in vain: {what}");
         tokio::time::sleep(PAUSE).await;
     }
 }

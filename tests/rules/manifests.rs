@@ -34,6 +34,7 @@ fn rooms_know_only_the_rooms_below_them() {
         ("engine", config),
         ("gateway/protocol", config),
         ("gateway/routing", config),
+        ("gateway/experiment", config),
         ("load-tests", &[]),
     ];
     let mut found = Vec::new();
@@ -52,9 +53,15 @@ fn rooms_know_only_the_rooms_below_them() {
 fn libraries_have_their_own_errors_and_no_http() {
     const NOT_THERE: [&str; 6] = ["anyhow", "axum", "http", "hyper", "reqwest", "tower"];
     let mut found = Vec::new();
-    for folder in
-        ["config", "registry", "model-store", "engine", "gateway/protocol", "gateway/routing"]
-    {
+    for folder in [
+        "config",
+        "registry",
+        "model-store",
+        "engine",
+        "gateway/protocol",
+        "gateway/routing",
+        "gateway/experiment",
+    ] {
         let named = dependencies(folder, false);
         let wrong = named.iter().filter(|d| NOT_THERE.contains(&d.as_str()));
         found.extend(wrong.map(|d| format!("{folder}/Cargo.toml: {d}")));
@@ -72,6 +79,7 @@ fn only_the_engine_and_the_bare_server_depend_on_tract() {
         "gateway",
         "gateway/protocol",
         "gateway/routing",
+        "gateway/experiment",
         "tests",
     ] {
         let named = dependencies(folder, true);

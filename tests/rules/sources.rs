@@ -84,6 +84,7 @@ fn only_one_file_builds_problems_for_the_wire() {
 fn pure_code_has_no_clock_no_runtime_and_no_files() {
     let mut pure = sources("gateway/protocol/src");
     pure.extend(sources("gateway/routing/src"));
+    pure.extend(sources("gateway/experiment/src"));
     pure.extend(
         sources("gateway/src/serving").into_iter().filter(|f| f.path.ends_with("/batch.rs")),
     );

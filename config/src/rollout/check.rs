@@ -149,14 +149,15 @@ fn scheme_of(webhook: &Webhook) -> Result<(), String> {
     Ok(())
 }
 
-struct Mistakes(Vec<SpecMistake>);
+/// Mistakes as they are found.
+pub(crate) struct Mistakes(pub(crate) Vec<SpecMistake>);
 
 impl Mistakes {
-    fn add(&mut self, field: impl Into<String>, reason: impl Into<String>) {
+    pub(crate) fn add(&mut self, field: impl Into<String>, reason: impl Into<String>) {
         self.0.push(SpecMistake { field: field.into(), reason: reason.into() });
     }
 
-    fn within(&mut self, field: impl Into<String>, came: f64, least: f64, most: f64) {
+    pub(crate) fn within(&mut self, field: impl Into<String>, came: f64, least: f64, most: f64) {
         // Not a number is in no range.
         if !(least..=most).contains(&came) {
             self.add(field, format!("{came}: wanted {least} to {most}"));

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
@@ -31,7 +32,7 @@ impl fmt::Display for SpecMistake {
 pub struct InvalidSpec(pub Vec<SpecMistake>);
 
 impl InvalidSpec {
-    pub(super) fn one(field: impl Into<String>, reason: impl Into<String>) -> Self {
+    pub(crate) fn one(field: impl Into<String>, reason: impl Into<String>) -> Self {
         Self(vec![SpecMistake { field: field.into(), reason: reason.into() }])
     }
 }
@@ -43,13 +44,7 @@ impl RolloutSpec {
     /// All unknown fields and all values that cannot work together; of values of a wrong type
     /// the first.
     pub fn parse(text: &str) -> Result<Self, InvalidSpec> {
-        if text.trim_start().starts_with('{') {
-            let value = serde_json::from_str(text).map_err(|e| InvalidSpec::one("", e.to_string()));
-            return Self::from_json(value?);
-        }
-        let table = toml::Deserializer::parse(text)
-            .map_err(|e| InvalidSpec::one("", e.to_string().trim_end().to_owned()))?;
-        read(table)
+        read_text(text, Self::mistakes)
     }
 
     /// Reads a JSON document.
@@ -57,11 +52,29 @@ impl RolloutSpec {
     /// # Errors
     /// As [`RolloutSpec::parse`].
     pub fn from_json(document: Value) -> Result<Self, InvalidSpec> {
-        read(document)
+        read(document, Self::mistakes)
     }
 }
 
-fn read<'de, D: Deserializer<'de>>(document: D) -> Result<RolloutSpec, InvalidSpec>
+/// Reads a file of either form; `mistakes` looks at the values.
+pub(crate) fn read_text<S: DeserializeOwned>(
+    text: &str,
+    mistakes: impl FnOnce(&S) -> Vec<SpecMistake>,
+) -> Result<S, InvalidSpec> {
+    if text.trim_start().starts_with('{') {
+        let value: Result<Value, _> = serde_json::from_str(text);
+        return read(value.map_err(|e| InvalidSpec::one("", e.to_string()))?, mistakes);
+    }
+    let table = toml::Deserializer::parse(text)
+        .map_err(|e| InvalidSpec::one("", e.to_string().trim_end().to_owned()))?;
+    read(table, mistakes)
+}
+
+/// Reads a document strictly; `mistakes` looks at the values.
+pub(crate) fn read<'de, S: Deserialize<'de>, D: Deserializer<'de>>(
+    document: D,
+    mistakes: impl FnOnce(&S) -> Vec<SpecMistake>,
+) -> Result<S, InvalidSpec>
 where
     D::Error: fmt::Display,
 {
@@ -71,7 +84,7 @@ where
     let mut track = serde_path_to_error::Track::new();
     let document = serde_path_to_error::Deserializer::new(document, &mut track);
     let document = serde_ignored::Deserializer::new(document, &mut note);
-    let spec = match RolloutSpec::deserialize(document) {
+    let spec = match S::deserialize(document) {
         Ok(spec) => spec,
         Err(error) => {
             let field = track.path().to_string();
@@ -79,10 +92,10 @@ where
             return Err(InvalidSpec::one(if field == "." { String::new() } else { field }, reason));
         }
     };
-    let mut mistakes: Vec<SpecMistake> = unknown
+    let mut found: Vec<SpecMistake> = unknown
         .into_iter()
         .map(|field| SpecMistake { field, reason: "there is no such field".to_owned() })
         .collect();
-    mistakes.extend(spec.mistakes());
-    if mistakes.is_empty() { Ok(spec) } else { Err(InvalidSpec(mistakes)) }
+    found.extend(mistakes(&spec));
+    if found.is_empty() { Ok(spec) } else { Err(InvalidSpec(found)) }
 }

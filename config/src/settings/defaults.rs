@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{
     AccessLog, Admin, ByteSize, Engine, Limits, LogFormat, Logging, RegistrySettings, Server,
-    Serving, Store,
+    Serving, Shadow, Store,
 };
 
 /// Nothing is reachable from another machine until an operator says so.
@@ -63,6 +63,18 @@ impl Default for Engine {
             vet_timeout: Duration::from_secs(60),
             vet_memory: ByteSize::gib(4),
             loaded_versions_per_model: 4,
+        }
+    }
+}
+
+impl Default for Shadow {
+    fn default() -> Self {
+        Self {
+            cpu_share: 20,
+            queue: 256,
+            memory: ByteSize::mib(64),
+            run_limit: Duration::from_secs(10),
+            exemplars: 16,
         }
     }
 }

@@ -53,13 +53,14 @@ impl Setting {
 pub(super) const PREFIX: &str = "WEIGHBRIDGE__";
 
 /// What each section is about, for the example file.
-pub(super) const SECTIONS: [(&str, &str); 10] = [
+pub(super) const SECTIONS: [(&str, &str); 11] = [
     ("server", "The data listener (predictions, health, metadata) and the process itself."),
     ("admin", "The admin listener: admin API, metrics, dashboard. It always asks for a key."),
     ("auth", "Who may ask."),
     ("limits", "What one connection or request may use. Beyond a limit the answer is an error."),
     ("serving", "Defaults for what a model leaves unset: weighbridge configure NAME key=value."),
     ("engine", "Compute threads, and what loading a model may use."),
+    ("shadow", "Copies of requests to shadow versions: weighbridge configure NAME shadows=3=10."),
     ("registry", "How this process follows the registry."),
     ("store", "The bytes of models."),
     ("webhooks", "Who is told of rollouts: the webhooks of a rollout's spec."),
@@ -178,6 +179,20 @@ pub(super) static TABLE: &[Setting] = &[
     setting!(whole engine.loaded_versions_per_model, "versions", 2..=64,
         "The most versions of one model that stay loaded. Two are the least that a rollout needs;\n\
          the others make going back to an older route instant."),
+    setting!(whole shadow.cpu_share, "percent", 1..=100,
+        "The part of the compute threads' time that copies may take, all shadows together.\n\
+         Beyond it requests are not copied. Copies run on one low-priority thread, so they never\n\
+         take more than one CPU."),
+    setting!(whole shadow.queue, "copies", 1..=100_000,
+        "The most copies that wait. Beyond it requests are not copied."),
+    setting!(size shadow.memory, ByteSize::kib(1)..=ByteSize::gib(1024),
+        "The most memory that the inputs and answers of waiting copies may take."),
+    setting!(duration shadow.run_limit, 10 * MS..=HOUR,
+        "How long one run of a shadow may take before it is written off and the shadow switched\n\
+         off. The other shadows wait that long, once."),
+    setting!(whole shadow.exemplars, "exemplars", 0..=1000,
+        "The worst disagreements that are kept in memory for each shadow, with the inputs of the\n\
+         request and both answers. That is data of users: 0 keeps none."),
     setting!(duration registry.poll_interval, 100 * MS..=HOUR,
         "How often the registry is asked for changes that nobody announced."),
     setting!(duration store.blob_grace, SECOND..=8760 * HOUR,

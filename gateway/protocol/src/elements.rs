@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use weighbridge_config::{Datatype, TensorData, with_elements};
 
-use crate::error::shown;
+use crate::error::{BadRequest, shown};
 
 /// Arrays may nest this deep: more axes than any model has.
 const DEEPEST: usize = 16;
@@ -296,6 +296,21 @@ pub(crate) fn append_json(
 ) -> Result<(), serde_json::Error> {
     let mut reader = serde_json::Deserializer::from_str(json);
     Append { data, nesting, label, depth: 0 }.deserialize(&mut reader)
+}
+
+/// The elements of one JSON text, an array that may nest. `label` names the tensor in errors;
+/// `expected` is how many elements its shape promises, for room.
+pub fn read(
+    json: &str,
+    datatype: Datatype,
+    expected: usize,
+    label: &str,
+) -> Result<TensorData, BadRequest> {
+    // An element takes at least two bytes of JSON: a digit and a comma.
+    let mut data = TensorData::with_capacity(datatype, expected.min(json.len() / 2 + 1));
+    append_json(json, &mut data, &mut Nesting::default(), label)
+        .map_err(|e| BadRequest::text(&e))?;
+    Ok(data)
 }
 
 #[cfg(test)]

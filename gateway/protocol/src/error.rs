@@ -18,6 +18,13 @@ impl BadRequest {
         }
         Self(format!("the body is not valid JSON: {text}"))
     }
+
+    /// A mistake in a piece of JSON that was cut out of a body: its line and column there would
+    /// mislead.
+    pub(crate) fn text(error: &serde_json::Error) -> Self {
+        let text = error.to_string();
+        Self(text.rsplit_once(" at line ").map_or(text.clone(), |(told, _)| told.to_owned()))
+    }
 }
 
 /// Text of the client shown back to it: short, whatever it sent.

@@ -1,5 +1,5 @@
-//! Wire form ⇄ tensors, without I/O: the Open Inference Protocol v2 in JSON ([`v2`]) and the
-//! `/v1` forms of TF Serving and KServe ([`v1`]).
+//! Wire form ⇄ tensors, without I/O: the Open Inference Protocol v2 in JSON ([`v2`]), the `/v1`
+//! forms of TF Serving and KServe ([`v1`]), and files of golden cases ([`golden`]).
 //!
 //! Numbers are decoded straight into typed buffers ([`elements`]): no generic JSON tree
 //! stands in between, and nothing larger than a small multiple of the body is allocated. What
@@ -9,6 +9,7 @@
 pub mod bind;
 pub mod elements;
 mod error;
+pub mod golden;
 pub mod v1;
 pub mod v2;
 mod write;

@@ -26,6 +26,23 @@ pub struct InferRequest {
     pub inputs: Vec<NamedTensor>,
     /// The outputs asked for; `None` means all.
     pub outputs: Option<Vec<String>>,
+    /// The member `parameters` as it came: JSON, read when somebody asks for one.
+    pub parameters: Option<String>,
+}
+
+impl InferRequest {
+    /// A parameter of the request as text, if it came and is text, a number or a truth value.
+    pub fn parameter(&self, name: &str) -> Option<String> {
+        let parameters: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(self.parameters.as_deref()?).ok()?;
+        match parameters.get(name)? {
+            serde_json::Value::String(text) => Some(text.clone()),
+            value @ (serde_json::Value::Number(_) | serde_json::Value::Bool(_)) => {
+                Some(value.to_string())
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Decodes the body of `POST /v2/models/{m}/infer`.
@@ -114,6 +131,10 @@ impl<'de> Visitor<'de> for Request {
                     if let Some(names) = names {
                         set_once(&mut request.outputs, "outputs", names)?;
                     }
+                }
+                "parameters" => {
+                    let json = members.next_value::<&RawValue>()?.get().to_owned();
+                    set_once(&mut request.parameters, "parameters", json)?;
                 }
                 _ => {
                     members.next_value::<IgnoredAny>()?;

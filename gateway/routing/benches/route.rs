@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use weighbridge_config::{Split, Version};
+use weighbridge_routing::experiment::{Assignment, Intervals, Slice, Unit};
 use weighbridge_routing::{Ask, Availability, Key, ModelRoute, decide};
 
 fn version(number: u32) -> Version {
@@ -44,6 +45,12 @@ fn benches(c: &mut Criterion) {
     });
     group.bench_function("pinned/two_versions", |b| {
         b.iter(|| decide(black_box(&two), Ask::Version(version(2)), Key::Coin(0)));
+    });
+    let intervals = Intervals::new(&[5_000, 5_000]).expect("weights that sum to 10,000");
+    let layer = Some(("checkout", Slice { from: 0, share: 10_000 }));
+    let table = Assignment::new("ex-1", layer, 500, intervals, BTreeMap::new());
+    group.bench_function("experiment/layer_holdout_variant", |b| {
+        b.iter(|| table.place(black_box(Unit::Key("customer-1234567")), None));
     });
     group.finish();
 }

@@ -9,14 +9,19 @@ use weighbridge_config::split::POINTS;
 /// sticky caller of every user.
 const HASH_KEY: [u8; 16] = *b"weighbridge.rout";
 
-/// The point of a sticky key. The salt's length is hashed too, so that no two pairs of salt
-/// and key run together into the same bytes.
+/// The point of a sticky key.
 pub fn point_of_key(salt: &str, key: &[u8]) -> u32 {
+    point_of_coin(hash_of_key(salt, key))
+}
+
+/// The hash of a sticky key. The salt's length is hashed too, so that no two pairs of salt and
+/// key run together into the same bytes.
+pub fn hash_of_key(salt: &str, key: &[u8]) -> u64 {
     let mut hasher = SipHasher24::new_with_key(&HASH_KEY);
     hasher.write(&(salt.len() as u64).to_le_bytes());
     hasher.write(salt.as_bytes());
     hasher.write(key);
-    point_of_coin(hasher.finish())
+    hasher.finish()
 }
 
 /// The point `floor(h / 2^64 × 10,000)`: dividing by 2^64 and not by the largest hash keeps

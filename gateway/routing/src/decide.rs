@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use weighbridge_config::{AliasName, Split, Version};
 
@@ -92,6 +93,13 @@ pub enum Reason {
     },
     Pinned,
     Alias(String),
+    /// An experiment chose a variant for the unit.
+    Experiment {
+        name: Arc<str>,
+        variant: Arc<str>,
+        /// What else there is to say, such as `unit=request`; empty when the unit decided.
+        note: &'static str,
+    },
     /// The chosen version cannot answer now; another routed version does.
     Fallback {
         instead_of: Version,
@@ -107,6 +115,8 @@ impl fmt::Display for Reason {
             Self::NoStickyKey { point } => write!(f, "split; no-sticky-key; point={point}"),
             Self::Pinned => f.write_str("pinned"),
             Self::Alias(alias) => write!(f, "alias; name={alias}"),
+            Self::Experiment { name, note: "", .. } => write!(f, "experiment; name={name}"),
+            Self::Experiment { name, note, .. } => write!(f, "experiment; name={name}; {note}"),
             Self::Fallback { instead_of } => write!(f, "fallback; instead-of={instead_of}"),
         }
     }
@@ -118,6 +128,16 @@ pub struct Decision {
     pub version: Version,
     pub variant: Variant,
     pub reason: Reason,
+}
+
+impl Decision {
+    /// The role as a word: an experiment's own name of the variant, where one decided.
+    pub fn variant_name(&self) -> String {
+        match &self.reason {
+            Reason::Experiment { variant, .. } => variant.to_string(),
+            _ => self.variant.to_string(),
+        }
+    }
 }
 
 /// Why no version answers.
@@ -153,6 +173,27 @@ fn routed(route: &ModelRoute, key: Key<'_>) -> Result<Decision, Refusal> {
         return Err(Refusal::NotPromoted { newest });
     };
     let (version, reason) = choose(route, split, key);
+    or_another(route, split, version, reason)
+}
+
+/// The decision for a request that has been given to a version already, by an experiment.
+pub fn decide_variant(
+    route: &ModelRoute,
+    version: Version,
+    reason: Reason,
+) -> Result<Decision, Refusal> {
+    match &route.split {
+        Some(split) => or_another(route, split, version, reason),
+        None => available(route, version, Variant::Other, reason),
+    }
+}
+
+fn or_another(
+    route: &ModelRoute,
+    split: &Split,
+    version: Version,
+    reason: Reason,
+) -> Result<Decision, Refusal> {
     let chosen = available(route, version, variant_of(split, version), reason);
     let Err(refusal) = chosen else { return chosen };
     // A routed version that cannot answer must not cost its share of the callers an error

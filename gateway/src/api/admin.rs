@@ -3,9 +3,12 @@
 //! forbids the move).
 
 pub mod audit;
+pub mod experiments;
 pub mod keys;
 pub mod models;
 pub mod operations;
+pub mod rollouts;
+pub mod shadows;
 pub mod status;
 pub mod traffic;
 pub mod versions;
@@ -36,17 +39,36 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
-            let kind = match rejection.status() {
-                StatusCode::PAYLOAD_TOO_LARGE => Kind::BodyTooLarge,
-                _ => Kind::InvalidRequest,
-            };
-            Problem::new(kind, rejection.body_text())
-        })?;
-        let value = serde_json::from_slice(&bytes)
-            .map_err(|e| Problem::new(Kind::InvalidRequest, format!("the body: {e}")))?;
-        Ok(Self(value))
+        parse(&bytes(request, state).await?).map(Self)
     }
+}
+
+/// A [`Body`] that may be empty.
+#[derive(Debug)]
+pub struct OptionalBody<T>(pub T);
+
+impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let bytes = bytes(request, state).await?;
+        if bytes.is_empty() { Ok(Self(T::default())) } else { parse(&bytes).map(Self) }
+    }
+}
+
+async fn bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
+    Bytes::from_request(request, state).await.map_err(|rejection| {
+        let kind = match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Kind::BodyTooLarge,
+            _ => Kind::InvalidRequest,
+        };
+        Problem::new(kind, rejection.body_text())
+    })
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(bytes)
+        .map_err(|e| Problem::new(Kind::InvalidRequest, format!("the body: {e}")))
 }
 
 /// Who asks, and the revision that the change is based on.

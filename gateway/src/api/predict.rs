@@ -9,20 +9,24 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, header};
 use weighbridge_config::Tensor;
 use weighbridge_protocol::bind::{NamedTensor, bind, requested_outputs};
 use weighbridge_protocol::{v1 as v1_form, v2 as v2_form};
-use weighbridge_routing::{Decision, decide};
+use weighbridge_routing::{Decision, Variant, decide};
 
 use crate::api::ask::{self, PathAsk};
 use crate::api::extract::Path;
 use crate::edge::body;
 use crate::edge::problem::{Kind, Problem};
+use crate::edge::request_id::RequestId;
 use crate::gateway::Gateway;
+use crate::rollout::coin::Coin;
 use crate::rollout::snapshot::{ServedModel, Snapshot};
+use crate::rollout::trial::{Served, Unserved};
 use crate::serving::loaded::LoadedVersion;
-use crate::serving::queue::Answer;
+use crate::serving::queue::{Answer, Lane};
 use crate::serving::submit::{Job, SubmitError, submit};
 use crate::serving::worker::millis;
 use crate::telemetry::events;
@@ -121,9 +125,12 @@ impl Stop {
 
 /// A request on its way: where it goes and by when.
 struct Routed {
+    id: RequestId,
     model: Arc<ServedModel>,
     version: Arc<LoadedVersion>,
     decision: Decision,
+    /// Where the request counts, when a rollout drew its coin.
+    coin: Option<Coin>,
     arrived: Instant,
     deadline: Instant,
 }
@@ -145,24 +152,40 @@ async fn infer(
                 "binary tensor data came (Inference-Header-Content-Length): this server takes JSON",
             )));
         }
-        let routed = route(gateway, model, path, &parts.headers, arrived)?;
+        // An experiment whose unit is in the body decides once that is read.
+        let is_early = model.experiment.as_ref().is_none_or(|e| !e.wants_body());
+        let early =
+            is_early.then(|| route(gateway, model, path, &parts, None, arrived)).transpose()?;
         let bytes = read(gateway, body).await?;
         let decoded = relieved(bytes.len(), || v2_form::decode(&bytes))?;
         drop(bytes);
+        let routed = match early {
+            Some(routed) => routed,
+            None => route(gateway, model, path, &parts, Some(&decoded), arrived)?,
+        };
         let signature = Arc::clone(&routed.version.signature);
         let places = requested_outputs(decoded.outputs.as_deref(), &signature)?;
-        let answer = run(gateway, &routed, decoded.inputs).await?;
+        let served = run(gateway, &routed, decoded.inputs).await?;
+        let (signature, places) = match &served.rescued_from {
+            None => (signature, places),
+            Some(_) => {
+                let signature = Arc::clone(&served.version.signature);
+                let places = requested_outputs(decoded.outputs.as_deref(), &signature)?;
+                (signature, places)
+            }
+        };
+        let outputs = &served.answer.outputs;
         let named: Vec<(&str, &Tensor)> = places
             .iter()
-            .filter_map(|p| Some((signature.outputs[*p].name.as_str(), answer.outputs.get(*p)?)))
+            .filter_map(|p| Some((signature.outputs[*p].name.as_str(), outputs.get(*p)?)))
             .collect();
         let encoded = v2_form::encode(&v2_form::InferResponse {
             model_name: model.name.as_str(),
-            model_version: &routed.version.version_text,
+            model_version: &served.version.version_text,
             id: decoded.id.as_deref(),
             outputs: &named,
         });
-        Ok(respond(&routed, &answer, encoded))
+        Ok(respond(&routed, &served, encoded))
     };
     answered.await.map_err(|stop: Stop| stop.told(model))
 }
@@ -178,16 +201,18 @@ async fn predict(
     let model = ask::model(&snapshot, name)?;
     let (parts, body) = request.into_parts();
     let answered = async {
-        let routed = route(gateway, model, path, &parts.headers, arrived)?;
+        let routed = route(gateway, model, path, &parts, None, arrived)?;
         let bytes = read(gateway, body).await?;
         let signature = Arc::clone(&routed.version.signature);
         let (form, inputs) = relieved(bytes.len(), || v1_form::decode(&bytes, &signature))?;
         drop(bytes);
-        let answer = run(gateway, &routed, inputs).await?;
+        let served = run(gateway, &routed, inputs).await?;
+        let signature = &served.version.signature;
+        let outputs = &served.answer.outputs;
         let named: Vec<(&str, &Tensor)> =
-            signature.outputs.iter().map(|o| o.name.as_str()).zip(&answer.outputs).collect();
+            signature.outputs.iter().map(|o| o.name.as_str()).zip(outputs).collect();
         let encoded = v1_form::encode(form, model.settings.v1_dialect, &named)?;
-        Ok(respond(&routed, &answer, encoded))
+        Ok(respond(&routed, &served, encoded))
     };
     answered.await.map_err(|stop: Stop| stop.told(model))
 }
@@ -196,12 +221,19 @@ fn route(
     gateway: &Gateway,
     model: &Arc<ServedModel>,
     path: PathAsk<'_>,
-    headers: &HeaderMap,
+    request: &Parts,
+    body: Option<&v2_form::InferRequest>,
     arrived: Instant,
 ) -> Result<Routed, Problem> {
+    let headers = &request.headers;
     let asked = ask::version_asked(path, headers)?;
     let key = ask::routing_key(model, headers);
-    let decision = decide(&model.route, asked, key).map_err(|r| ask::refusal(model, r))?;
+    let placed = match &model.experiment {
+        Some(experiment) => experiment.place(&model.route, asked, request, body)?,
+        None => None,
+    };
+    let decision = placed.unwrap_or_else(|| decide(&model.route, asked, key));
+    let decision = decision.map_err(|r| ask::refusal(model, r))?;
     let ceiling = gateway.settings.limits.max_timeout;
     let deadline = ask::deadline(headers, arrived, model.settings.timeout, ceiling)?;
     // What the table calls loaded is in the snapshot that holds the table.
@@ -211,7 +243,10 @@ fn route(
             decision.version, model.name
         ))
     })?;
-    Ok(Routed { model: Arc::clone(model), version, decision, arrived, deadline })
+    let coin = Coin::of(model, &decision, key);
+    // Put there by the outermost layer.
+    let id = request.extensions.get().cloned().unwrap_or_else(|| RequestId::of(headers));
+    Ok(Routed { id, model: Arc::clone(model), version, decision, coin, arrived, deadline })
 }
 
 async fn read(gateway: &Gateway, body: Body) -> Result<Bytes, Problem> {
@@ -225,27 +260,61 @@ fn relieved<T>(body_bytes: usize, decode: impl FnOnce() -> T) -> T {
     if body_bytes <= LARGE_BODY_BYTES { decode() } else { tokio::task::block_in_place(decode) }
 }
 
-async fn run(gateway: &Gateway, routed: &Routed, inputs: Vec<NamedTensor>) -> Result<Answer, Stop> {
-    let bound = bind(inputs, &routed.version.signature)?;
+async fn run(gateway: &Gateway, routed: &Routed, inputs: Vec<NamedTensor>) -> Result<Served, Stop> {
+    let (model, version) = (&routed.model, &routed.version);
+    let bound = bind(inputs, &version.signature).inspect_err(|_| {
+        if let Some(coin) = &routed.coin {
+            coin.refused();
+        }
+    })?;
+    let is_on_trial = model.trial.as_ref().is_some_and(|trial| Arc::ptr_eq(&trial.canary, version));
+    let (mirror, decision) = (&gateway.mirror, &routed.decision);
+    let copies = mirror.copies(&model.shadows, decision, version, &bound.inputs, bound.rows);
     let job = Job {
-        version: Arc::clone(&routed.version),
+        version: Arc::clone(version),
         inputs: bound.inputs,
         rows: bound.rows,
         arrived: routed.arrived,
         deadline: routed.deadline,
+        lane: if is_on_trial { Lane::Trial } else { Lane::Any },
     };
-    let model = &routed.model;
-    let outcome = submit(&gateway.compute, &model.queue, model.settings.batching, job).await;
-    let metrics = &routed.version.metrics;
-    match outcome {
-        Ok(answer) => {
-            metrics.answered(routed.arrived.elapsed(), answer.queued);
-            Ok(answer)
+    let outcome = match &routed.coin {
+        Some(coin) => coin.answer(&gateway.compute, model, job, routed.id.as_str()).await,
+        None => {
+            let version = Arc::clone(version);
+            match submit(&gateway.compute, &model.queue, model.settings.batching, job).await {
+                Ok(answer) => Ok(Served { answer, version, rescued_from: None }),
+                Err(error) => Err(Unserved { error, version }),
+            }
         }
-        Err(error @ SubmitError::Full(_)) => Err(Stop::Refused(explain(routed, error))),
-        Err(error) => {
+    };
+    if let Some(copies) = copies {
+        let live = match &outcome {
+            Ok(served) if served.rescued_from.is_none() => Some(Ok(&served.answer)),
+            // What another version answered is no pair of this one's copy.
+            Ok(_) => None,
+            Err(unserved) => Some(Err(&unserved.error)),
+        };
+        if let Some(live) = live {
+            copies.pair(version, live, || routed.id.as_str().to_owned());
+        }
+    }
+    match outcome {
+        Ok(served) => {
+            let latency = routed.arrived.elapsed();
+            served.version.answered(latency, served.answer.queued);
+            if let Some(canary) = &served.rescued_from {
+                canary.metrics.failed(Kind::ModelFailed, latency);
+                events::rescued(&model.name, canary.version);
+            }
+            Ok(served)
+        }
+        Err(Unserved { error: error @ SubmitError::Full(_), .. }) => {
+            Err(Stop::Refused(explain(routed, error)))
+        }
+        Err(Unserved { error, version }) => {
             let problem = explain(routed, error);
-            metrics.failed(problem.kind, routed.arrived.elapsed());
+            version.metrics.failed(problem.kind, routed.arrived.elapsed());
             Err(Stop::Failed(problem))
         }
     }
@@ -281,21 +350,29 @@ fn explain(routed: &Routed, error: SubmitError) -> Problem {
 const SERVED_VERSION: HeaderName = HeaderName::from_static("weighbridge-served-version");
 const VARIANT: HeaderName = HeaderName::from_static("weighbridge-variant");
 const REASON: HeaderName = HeaderName::from_static("weighbridge-reason");
+const RESCUED_FROM: HeaderName = HeaderName::from_static("weighbridge-rescued-from");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
-fn respond(routed: &Routed, answer: &Answer, encoded: Vec<u8>) -> Response {
+fn respond(routed: &Routed, served: &Served, encoded: Vec<u8>) -> Response {
     let mut response = Response::new(Body::from(encoded));
     let headers = response.headers_mut();
-    headers.reserve(8);
+    headers.reserve(9);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    let timing =
-        format!("queue;dur={}, compute;dur={}", millis(answer.queued), millis(answer.computed));
-    for (name, text) in [
-        (SERVED_VERSION, routed.version.version_text.clone()),
-        (VARIANT, routed.decision.variant.to_string()),
-        (REASON, routed.decision.reason.to_string()),
-        (SERVER_TIMING, timing),
-    ] {
+    let Answer { queued, computed, .. } = &served.answer;
+    let timing = format!("queue;dur={}, compute;dur={}", millis(*queued), millis(*computed));
+    let variant = match &served.rescued_from {
+        None => routed.decision.variant_name(),
+        Some(_) => Variant::Stable.to_string(),
+    };
+    let rescued_from = served.rescued_from.as_ref().map(|canary| canary.version_text.clone());
+    let lines = [
+        (SERVED_VERSION, Some(served.version.version_text.clone())),
+        (VARIANT, Some(variant)),
+        (REASON, Some(routed.decision.reason.to_string())),
+        (RESCUED_FROM, rescued_from),
+        (SERVER_TIMING, Some(timing)),
+    ];
+    for (name, text) in lines.into_iter().filter_map(|(name, text)| Some((name, text?))) {
         // An alias is the only part that comes from outside, and it is visible ASCII.
         if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(text)) {
             headers.insert(name, value);

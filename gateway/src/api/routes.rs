@@ -8,7 +8,7 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, patch, post, put};
 use http::{Method, Uri};
 
-use crate::api::{admin, health, metadata, metrics, predict};
+use crate::api::{admin, feedback, health, metadata, metrics, predict};
 use crate::edge::auth::{Need, require};
 use crate::edge::problem::{Kind, Problem};
 use crate::edge::stack::{Observed, wrap};
@@ -21,6 +21,7 @@ pub fn data(gateway: &Arc<Gateway>) -> Router {
         .route("/v2/models/{model}", get(metadata::model))
         .route("/v2/models/{model}/ready", get(metadata::model_ready))
         .route("/v2/models/{model}/infer", post(predict::v2))
+        .route("/v2/models/{model}/feedback", post(feedback::post))
         .route("/v2/models/{model}/versions/{version}", get(metadata::version))
         .route("/v2/models/{model}/versions/{version}/ready", get(metadata::version_ready))
         .route("/v2/models/{model}/versions/{version}/infer", post(predict::v2_version))
@@ -63,7 +64,26 @@ pub fn admin(gateway: &Arc<Gateway>) -> Router {
             "/models/{model}/aliases/{alias}",
             put(admin::models::set_alias).delete(admin::models::remove_alias),
         )
+        .route("/models/{model}/rollouts", get(admin::rollouts::list).post(admin::rollouts::start))
+        .route("/models/{model}/rollout", get(admin::rollouts::show))
+        .route("/models/{model}/rollout/why", get(admin::rollouts::why))
+        .route(
+            "/models/{model}/rollout/drill",
+            post(admin::rollouts::drill).delete(admin::rollouts::end_drill),
+        )
+        .route("/models/{model}/rollout/{verb}", post(admin::rollouts::operate))
+        .route("/rollouts", get(admin::rollouts::active))
+        .route("/rollouts/freeze", put(admin::rollouts::freeze))
+        .route("/models/{model}/shadows", get(admin::shadows::list))
+        .route("/models/{model}/shadows/{version}/exemplars", get(admin::shadows::exemplars))
+        .route(
+            "/models/{model}/experiments",
+            get(admin::experiments::list).post(admin::experiments::start),
+        )
+        .route("/models/{model}/experiments/{experiment}", get(admin::experiments::show))
+        .route("/models/{model}/experiments/{experiment}/stop", post(admin::experiments::stop))
         .route("/audit", get(admin::audit::list))
+        .route("/audit/verify", get(admin::audit::verify))
         .route("/keys", get(admin::keys::list).post(admin::keys::create))
         .route("/keys/{key}", delete(admin::keys::revoke))
         .route("/operations", get(admin::operations::list))

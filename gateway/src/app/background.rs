@@ -17,6 +17,8 @@ use crate::gateway::Gateway;
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 /// The loss of a crash: when a key was last used may be this old.
 const KEY_USE_FLUSH: Duration = Duration::from_secs(15);
+/// How often what is known of answer times counts half.
+const LATENCY_HALVING: Duration = Duration::from_secs(60);
 /// How often blobs are looked through.
 const BLOB_SWEEP: Duration = Duration::from_secs(3600);
 
@@ -33,10 +35,21 @@ pub(super) fn start(
         async move { gateway.metrics.run_upkeep() }
     });
     let own = Arc::clone(gateway);
+    every(tasks, stop, LATENCY_HALVING, move || {
+        let gateway = Arc::clone(&own);
+        async move {
+            for version in gateway.live.load().models.values().flat_map(|m| m.loaded.values()) {
+                version.latencies.halve();
+            }
+        }
+    });
+    let own = Arc::clone(gateway);
     every(tasks, stop, KEY_USE_FLUSH, move || {
         let gateway = Arc::clone(&own);
         async move { write_key_use(&gateway).await }
     });
+    let (own, stopped) = (Arc::clone(gateway), stop.clone());
+    tasks.spawn(async move { own.mirror.watch(stopped).await });
     let (own, store) = (Arc::clone(gateway), Arc::clone(store));
     every(tasks, stop, BLOB_SWEEP, move || {
         let (gateway, store) = (Arc::clone(&own), Arc::clone(&store));

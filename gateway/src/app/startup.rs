@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use bytes::Bytes;
-use weighbridge_config::{Digest, ModelName, Version};
+use weighbridge_config::{Digest, Manifest, ModelName, Version};
 use weighbridge_model_store::stream_of;
 use weighbridge_registry::{
-    Actor, Registry, Role, RouteChange, SqliteRegistry, VersionInfo, VersionState,
+    Actor, IfRollout, Registry, Role, RouteChange, SqliteRegistry, VersionInfo, VersionState,
 };
 
 use super::Startup;
@@ -17,7 +17,7 @@ use crate::data_dir::DataDir;
 use crate::demo;
 use crate::gateway::Gateway;
 use crate::now_ms;
-use crate::push::Wanted;
+use crate::push::{Announced, Wanted};
 use crate::secrets;
 
 /// A request with a real image, for the commands that `--demo` prints.
@@ -106,7 +106,9 @@ pub(super) async fn prepare(
 }
 
 fn wanted(model: ModelName, version: Option<Version>, info: VersionInfo) -> Wanted {
-    Wanted { model, version, info, sha256: None, size: None }
+    // Who starts the gateway with a model wants it served: there is nobody to push it again.
+    let info = VersionInfo { allow_incompatible: true, ..info };
+    Wanted { model, version, info }
 }
 
 /// Pushes a model and, if `promote`, gives it all traffic, unless an operator has set a route.
@@ -121,11 +123,11 @@ async fn publish(
     let actor = Actor::system();
     // A number that is taken by other bytes (an operator's own push) is left alone.
     let wanted = with_free_number(gateway, wanted, &onnx).await;
-    let registered = gateway
-        .pushes
-        .receive(wanted, stream_of(onnx), &actor)
-        .await
-        .map_err(|p| failed(p.detail.into_owned()))?;
+    let registered = async {
+        let blob = gateway.pushes.keep_model(stream_of(onnx), Announced::default()).await?;
+        gateway.pushes.register(wanted, blob, None, &actor).await
+    };
+    let registered = registered.await.map_err(|p| failed(p.detail.into_owned()))?;
     let (mut record, needs_check) = (registered.record.clone(), registered.needs_check);
     if needs_check {
         let operation = crate::push::operation_for(&record, &actor.id);
@@ -152,10 +154,8 @@ async fn publish(
 async fn with_free_number(gateway: &Gateway, mut wanted: Wanted, onnx: &Bytes) -> Wanted {
     let Some(version) = wanted.version else { return wanted };
     let Ok(model) = gateway.control.registry.model(&wanted.model).await else { return wanted };
-    let digest = Digest::of(onnx);
-    let is_other = |r: &weighbridge_registry::VersionRecord| {
-        r.manifest.model().is_none_or(|file| file.sha256 != digest)
-    };
+    let digest = Manifest::single_onnx(onnx.len() as u64, Digest::of(onnx)).digest();
+    let is_other = |r: &weighbridge_registry::VersionRecord| r.digest != digest;
     if model.version(version).is_some_and(is_other) {
         wanted.version = None;
     }
@@ -183,7 +183,7 @@ async fn promote_unless_set(
         // A new file under a name whose route nobody but us has touched.
         Some(route) if route.set_by == by.actor.id && is_new => {
             let change = RouteChange::promote(version);
-            let set = gateway.control.set_route(model, change, &by).await;
+            let set = gateway.control.set_route(model, change, IfRollout::Refuse, &by).await;
             set.map_err(|p| p.detail.into_owned())?;
         }
         Some(_) => {}

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use weighbridge_config::ModelName;
 use weighbridge_config::split::percent;
-use weighbridge_registry::{Event, Revision};
+use weighbridge_registry::{ChainReport, Event, Revision};
 
 use super::Globals;
 use super::error::CliError;
@@ -21,9 +21,15 @@ pub struct Args {
     /// Only what happened before this entry, named by its number
     #[arg(long, value_name = "N")]
     before: Option<Revision>,
+    /// Recompute the hash chain of all entries and say whether it holds (exit 1 when broken)
+    #[arg(long, conflicts_with_all = ["name", "before"])]
+    verify: bool,
 }
 
 pub async fn run(args: &Args, globals: &Globals) -> Result<(), CliError> {
+    if args.verify {
+        return verify(globals).await;
+    }
     let mut query = vec![("limit", args.limit.to_string())];
     query.extend(args.name.as_ref().map(|name| ("model", name.to_string())));
     query.extend(args.before.map(|before| ("before", before.to_string())));
@@ -32,6 +38,36 @@ pub async fn run(args: &Args, globals: &Globals) -> Result<(), CliError> {
         return show::json(&answer);
     }
     show::print(&listed(&answer.parse::<Events>()?.events))
+}
+
+async fn verify(globals: &Globals) -> Result<(), CliError> {
+    let answer = globals.client()?.get("audit/verify").await?;
+    let report: ChainReport = answer.parse()?;
+    if globals.json {
+        show::json(&answer)?;
+    }
+    if let Some(broken) = &report.broken_at {
+        let (at, reason) = (broken.sequence, &broken.reason);
+        return Err(CliError::failed(format!("the chain is broken at entry {at}: {reason}")));
+    }
+    if !globals.json {
+        show::print(&verified(&report))?;
+    }
+    Ok(())
+}
+
+fn verified(report: &ChainReport) -> String {
+    let (Some(first), Some(last), Some(hash)) = (report.first, report.last, report.hash) else {
+        return "no entry is chained yet".to_owned();
+    };
+    let uncovered = match report.uncovered {
+        0 => String::new(),
+        more => format!("; {more} after them, by an older release, are not covered"),
+    };
+    format!(
+        "the chain holds: {} entries, {first} to {last}{uncovered}\nhash of the last one: {hash}",
+        report.events
+    )
 }
 
 fn listed(events: &[Event]) -> String {
@@ -56,6 +92,9 @@ fn row(event: &Event) -> Vec<String> {
 fn told(value: &Value) -> String {
     const LONGEST: usize = 60;
     let word = |key: &str| value.get(key).and_then(Value::as_str);
+    if let Some(phase) = word("phase") {
+        return show::shortened(&rollout(value, phase), LONGEST);
+    }
     let short = match (weights(value), word("alias"), word("state")) {
         (Some(weights), ..) => weights,
         (None, Some(alias), _) => format!("{alias}={}", value["version"]),
@@ -66,6 +105,17 @@ fn told(value: &Value) -> String {
         (None, None, None) => value.to_string(),
     };
     show::shortened(&short, LONGEST)
+}
+
+/// A rollout as `2 of 1: step 1, running`.
+fn rollout(value: &Value, phase: &str) -> String {
+    let word = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default();
+    let stands = match phase {
+        "live" => format!("step {}, {}", value["step"], word("standing")),
+        "ended" => word("outcome").to_owned(),
+        other => format!("{other}, {}", word("standing")),
+    };
+    format!("{} → {}: {stands}", value["from"], value["to"])
 }
 
 /// A route's weights as `1=95% 2=5%`.

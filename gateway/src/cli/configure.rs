@@ -108,6 +108,16 @@ fn value_of(settings: &ModelSettings, key: &str) -> String {
             V1Dialect::Tfs => "tfs".to_owned(),
             V1Dialect::Kserve => "kserve".to_owned(),
         }),
+        "rescue" => settings.rescue.map(|on| if on { "on" } else { "off" }.to_owned()),
+        "rescue_after" => {
+            settings.rescue_after_us.map(|us| format_duration(Duration::from_micros(us)))
+        }
+        "idempotent" => settings.idempotent.map(|is| is.to_string()),
+        "allow_nan" => settings.allow_nan.map(|is| is.to_string()),
+        "shadows" => settings.shadows.as_ref().map(|shadows| {
+            let words = shadows.iter().map(|(v, share)| format!("{v}={}", f64::from(*share)));
+            words.collect::<Vec<_>>().join(",")
+        }),
         _ => None,
     };
     value.unwrap_or_else(|| "default".to_owned())
@@ -130,6 +140,11 @@ mod tests {
             ("timeout", "250ms"),
             ("sticky", "header:x-user-id"),
             ("v1_dialect", "kserve"),
+            ("rescue", "off"),
+            ("rescue_after", "50ms"),
+            ("idempotent", "false"),
+            ("allow_nan", "true"),
+            ("shadows", "3=10,4=2.5"),
         ];
         assert_eq!(set.len(), MODEL_SETTING_KEYS.len(), "a new setting is shown here too");
         let changes = changes(&words(&set)).unwrap();

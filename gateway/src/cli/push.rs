@@ -10,20 +10,38 @@ use super::client::Client;
 use super::error::CliError;
 use super::operations::{self, Finished};
 use super::progress::Steps;
-use super::upload::{self, ModelFile};
+use super::upload::{self, GoldenFile, ModelFile};
 use super::wire::{ServedModel, model_path};
 use super::{Globals, IfRevision, configure, key_value, report, show};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Example: weighbridge push fraud ./fraud.onnx --class-names legitimate,fraud --tag team=risk
-The version takes no traffic until it is promoted or routed. The same file again is the same \
-version.")]
+Examples:
+  weighbridge push fraud ./fraud.onnx --class-names legitimate,fraud --tag team=risk
+  weighbridge push fraud ./fraud.onnx --golden ./cases.json
+
+A file of golden cases, with tensors as the Open Inference Protocol writes them:
+  {\"cases\": [{\"name\": \"refund\",
+              \"inputs\":  [{\"name\": \"x\", \"datatype\": \"FP32\", \"shape\": [1, 3], \"data\": [1, 2, 3]}],
+              \"outputs\": [{\"name\": \"p\", \"datatype\": \"FP32\", \"shape\": [1, 2], \"data\": [0.9, 0.1]}]}],
+   \"absolute\": 1e-4, \"relative\": 1e-3, \"latency_budget\": \"5ms\"}
+An element may be off by absolute + relative x |expected|; null is NaN. A case may name any of the \
+outputs, and have tolerances of its own. With a latency budget each case is run again: the median \
+of 5 runs, the best of up to 3 such rounds, must lie within it.
+
+The version takes no traffic until it is promoted or routed. The same files again are the same \
+version; golden cases are part of it.")]
 pub struct Args {
     /// Name of the model, new or known
     name: ModelName,
     /// ONNX file
     file: PathBuf,
+    /// Golden cases, a JSON file: a version that fails one is rejected
+    #[arg(long, value_name = "FILE")]
+    golden: Option<PathBuf>,
+    /// Let it pass although its inputs or outputs break callers of the stable version
+    #[arg(long)]
+    allow_incompatible: bool,
     /// Number of the version [default: the next one]
     #[arg(long, value_name = "N")]
     version: Option<Version>,
@@ -50,8 +68,10 @@ pub async fn run(args: &Args, globals: &Globals) -> Result<(), CliError> {
     // Before the upload, so that a wrong key or address is told before gigabytes are sent.
     let before = client.find(&model_path(&args.name, "")).await?;
     let before: Option<ServedModel> = before.map(|answer| answer.parse()).transpose()?;
+    let golden = args.golden.as_deref().map(GoldenFile::open).transpose()?;
     let file = ModelFile::open(&args.file)?;
-    let operation = upload::send(&client, &args.name, args.version, &info(args), file).await?;
+    let (name, version, info) = (&args.name, args.version, info(args));
+    let operation = upload::send(&client, name, version, &info, file, golden).await?;
     let Finished { operation, answer } = wait(&client, &operation).await?;
     if globals.json {
         show::json(&answer)?;
@@ -84,6 +104,7 @@ fn info(args: &Args) -> VersionInfo {
         source: args.source.clone(),
         tags: args.tags.iter().cloned().collect(),
         class_names: args.class_names.clone(),
+        allow_incompatible: args.allow_incompatible,
     }
 }
 

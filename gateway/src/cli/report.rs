@@ -21,6 +21,15 @@ pub struct Report {
     producer: Option<String>,
     notes: Vec<String>,
     operators: Vec<(String, String, u64)>,
+    golden: Option<Golden>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Golden {
+    cases: u64,
+    passed: u64,
+    slowest_us: Option<f64>,
+    latency_budget_us: Option<f64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -65,12 +74,26 @@ impl Report {
         fields.push(("time", joined([load, optimise])));
         fields.push(("memory", self.memory_bytes.map(size).unwrap_or_default()));
         fields.push(("cost", self.cost.as_ref().map(Cost::told).unwrap_or_default()));
+        fields.push(("golden", self.golden.as_ref().map(Golden::told).unwrap_or_default()));
         let opset = self.opset.filter(|opset| *opset > 0).map(|opset| format!("opset {opset}"));
         let producer = self.producer.clone().filter(|producer| !producer.is_empty());
         fields.push(("made by", joined([producer, opset])));
         fields.push(("operators", operators(&self.operators)));
         fields.push(("notes", self.notes.join("\n")));
         fields
+    }
+}
+
+impl Golden {
+    /// `12 of 12 cases passed, the slowest takes 1.2 ms (latency budget 5.0 ms)`
+    fn told(&self) -> String {
+        let passed = format!("{} of {} cases passed", self.passed, self.cases);
+        let budget = self.latency_budget_us.map(|us| format!(" (latency budget {})", micros(us)));
+        let slowest = self
+            .slowest_us
+            .filter(|us| *us > 0.0)
+            .map(|us| format!("the slowest takes {}{}", micros(us), budget.unwrap_or_default()));
+        joined([Some(passed), slowest])
     }
 }
 
@@ -182,6 +205,10 @@ pub(super) mod tests {
                 "cost": {"base_us": 80.0, "per_row_us": 12.1, "best_batch_rows": 16},
                 "opset": 18, "producer": "skl2onnx 1.20", "notes": ["n1", "n2"],
                 "operators": [["ai.onnx.ml", "Scaler", 1], ["", "MatMul", 3]],
+                "golden": {
+                    "cases": 12, "passed": 12, "slowest_us": 1234.5, "slowest_case": "case 7",
+                    "latency_budget_us": 5000.0, "failures": [],
+                },
             }),
         );
         let wanted = format!(
@@ -194,6 +221,7 @@ outputs    label INT64 [-1]
 time       12.3 ms to load, 4.5 ms to optimise
 memory     3.3 MiB
 cost       80 µs a run, 12 µs a row, best at 16 rows
+golden     12 of 12 cases passed, the slowest takes 1.2 ms (latency budget 5.0 ms)
 made by    skl2onnx 1.20, opset 18
 operators  ai.onnx.ml.Scaler, MatMul 3
 notes      n1
@@ -214,6 +242,12 @@ pushed     1970-01-01T00:00:00Z by key:wbk_ab",
             assert!(shown.contains("rejected  no operator Foo\n"), "{shown}");
             assert!(!shown.contains("inputs"), "{shown}");
         }
+        let golden = json!({"golden": {"cases": 2, "passed": 1, "slowest_us": 70.0}});
+        let shown = described(rejected, golden);
+        assert!(
+            shown.contains("golden    1 of 2 cases passed, the slowest takes 70 µs\n"),
+            "{shown}"
+        );
         let shown = described(json!({"state": "ready"}), json!({"memory_bytes": 1024}));
         assert!(shown.contains("memory   1.0 KiB"), "{shown}");
     }

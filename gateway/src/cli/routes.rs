@@ -152,7 +152,16 @@ fn change(before: &ServedModel, after: &ServedModel) -> String {
         _ => String::new(),
     };
     let now = new.map_or_else(|| "no route".to_owned(), |route| route.split.to_string());
-    format!("{}: {now}{was}, revision {}", after.model.name, after.model.revision)
+    let name = &after.model.name;
+    let mut told = format!("{name}: {now}{was}, revision {}", after.model.revision);
+    if let Some(experiment) = &after.model.experiment {
+        let of = &experiment.name;
+        told.push_str(&format!(
+            "\nnote: the experiment {of} decides for its units until it is stopped: \
+             weighbridge experiment stop {name} {of}"
+        ));
+    }
+    told
 }
 
 async fn show_route(name: &ModelName, globals: &Globals) -> Result<(), CliError> {
@@ -181,6 +190,7 @@ fn history(name: &ModelName, mut view: RouteView) -> String {
 fn row(route: &Route) -> Vec<String> {
     let cause = match route.cause {
         RouteCause::Set => "set",
+        RouteCause::Step => "rollout step",
         RouteCause::Promote => "promoted",
         RouteCause::RollBack => "rolled back",
         RouteCause::Initial => "first start",
@@ -226,6 +236,15 @@ mod tests {
         assert_eq!(change(&first, &first), "fraud: 1=100% (as before), revision 7");
         let without = served(Value::Null);
         assert_eq!(change(&without, &first), "fraud: 1=100%, revision 7");
+        let mut running = served(route_json(2, &[(2, 500), (1, 9500)]));
+        running.model.experiment = serde_json::from_value(json!({
+            "id": "ex-1", "model": "fraud", "name": "size", "spec": {}, "versions": [1, 2],
+            "state": "running", "epoch": 0, "shares": null, "revision": 1, "started_at": 0,
+            "started_by": "x", "stopped_at": null, "stopped_by": null, "outcome": null,
+        }))
+        .unwrap();
+        let told = change(&first, &running);
+        assert!(told.ends_with("weighbridge experiment stop fraud size"), "{told}");
         let later = served(route_json(4, &[(2, 10_000)]));
         assert_eq!(change(&first, &later), "fraud: 2=100%, revision 7", "routes 2 and 3 unseen");
     }

@@ -1,5 +1,6 @@
 //! A model file on its way to the server: hashed first, then streamed. It is never in memory
-//! as a whole.
+//! as a whole; its golden cases are, and are read here first: whoever wrote them learns of
+//! mistakes before a large model has been sent.
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -12,13 +13,14 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncReadExt;
 use tokio_util::io::ReaderStream;
+use weighbridge_config::golden::MOST_BYTES;
 use weighbridge_config::{Digest, ModelName, Version};
 use weighbridge_registry::{Operation, VersionInfo};
 
 use super::client::Client;
 use super::error::{CliError, with_causes};
-use super::progress;
 use super::wire::{Started, model_path};
+use super::{progress, show};
 
 /// The bytes that are read at once.
 const CHUNK: usize = 256 << 10;
@@ -30,6 +32,27 @@ pub struct ModelFile {
     pub(super) file: File,
     pub size: u64,
     pub sha256: Digest,
+}
+
+/// Golden cases that the server will understand.
+#[derive(Debug)]
+pub struct GoldenFile(Vec<u8>);
+
+impl GoldenFile {
+    /// Opens and reads a file.
+    pub fn open(path: &Path) -> Result<Self, CliError> {
+        let failed = |error: &io::Error| CliError::io(format!("read {}", path.display()), error);
+        let size = std::fs::metadata(path).map_err(|e| failed(&e))?.len();
+        if size > MOST_BYTES {
+            let most = show::size(MOST_BYTES);
+            let told = format!("{} is {}, wanted at most {most}", path.display(), show::size(size));
+            return Err(CliError::refused(told));
+        }
+        let text = std::fs::read(path).map_err(|e| failed(&e))?;
+        let refused = |told| CliError::refused(format!("{}: {told}", path.display()));
+        weighbridge_protocol::golden::decode(&text).map_err(|e| refused(e.0))?;
+        Ok(Self(text))
+    }
 }
 
 /// The first part of the form: what the server knows before the first byte of the model.
@@ -80,15 +103,17 @@ fn sha256_of(file: &mut File, size: u64) -> io::Result<Digest> {
     Ok(Digest::from_bytes(hash.finalize().into()))
 }
 
-/// Sends a file as a version and returns the operation that checks it.
+/// Sends files as a version and returns the operation that checks it.
 pub async fn send(
     client: &Client,
     model: &ModelName,
     version: Option<Version>,
     info: &VersionInfo,
     file: ModelFile,
+    golden: Option<GoldenFile>,
 ) -> Result<Operation, CliError> {
     let size = file.size;
+    let golden_size = golden.as_ref().map_or(0, |golden| golden.0.len() as u64);
     let bar = progress::bytes(size);
     bar.set_message("uploading");
     let info = Info { version, info, size, sha256: file.sha256 };
@@ -102,10 +127,14 @@ pub async fn send(
         part.mime_str(media_type).map_err(|error| CliError::failed(with_causes(&error)))
     };
     let model_part = model_part.file_name("model.onnx");
-    let form = Form::new()
-        .part("info", typed(Part::text(info), "application/json")?)
-        .part("model", typed(model_part, "application/octet-stream")?);
-    let answer = client.upload(&model_path(model, "versions"), form, size).await;
+    let mut form = Form::new().part("info", typed(Part::text(info), "application/json")?);
+    // Before the model: what is wrong with them is told at once.
+    if let Some(GoldenFile(text)) = golden {
+        let golden_part = Part::bytes(text).file_name("golden.json");
+        form = form.part("golden", typed(golden_part, "application/json")?);
+    }
+    let form = form.part("model", typed(model_part, "application/octet-stream")?);
+    let answer = client.upload(&model_path(model, "versions"), form, size + golden_size).await;
     bar.finish_and_clear();
     Ok(answer?.parse::<Started>()?.operation)
 }

@@ -75,4 +75,10 @@ impl Loader {
         let digest: Digest = manifest.model().ok_or("the artifact has no ONNX file")?.sha256;
         self.store.read(digest).await.map_err(|e| chain(&e))
     }
+
+    /// The verified bytes of the golden cases, if there are any.
+    pub async fn read_golden(&self, manifest: &Manifest) -> Result<Option<Bytes>, String> {
+        let Some(file) = manifest.golden() else { return Ok(None) };
+        self.store.read(file.sha256).await.map(Some).map_err(|e| chain(&e))
+    }
 }

@@ -19,6 +19,26 @@ pub struct Report {
     pub notes: Vec<String>,
     /// Domain, operator, count.
     pub operators: Vec<(String, String, usize)>,
+    /// What came of the golden cases; `None` for a version that has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub golden: Option<GoldenReport>,
+}
+
+/// What came of the golden cases of a version.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GoldenReport {
+    pub cases: usize,
+    pub passed: usize,
+    /// The time of the slowest case, in microseconds: that of its one run, or with a latency
+    /// budget the best median of a few runs.
+    pub slowest_us: f64,
+    /// That case, as sentences name it.
+    pub slowest_case: String,
+    /// In microseconds.
+    pub latency_budget_us: Option<f64>,
+    /// The first few cases that failed, a sentence each.
+    pub failures: Vec<String>,
 }
 
 /// Compute time of a run: about `base_us + per_row_us × rows` microseconds.
@@ -43,6 +63,7 @@ impl Default for Report {
             producer: String::new(),
             notes: Vec::new(),
             operators: Vec::new(),
+            golden: None,
         }
     }
 }
@@ -65,6 +86,7 @@ impl Report {
             producer: report.producer.clone(),
             notes: report.notes.clone(),
             operators: report.operators.clone(),
+            golden: None,
         }
     }
 }

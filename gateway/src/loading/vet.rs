@@ -1,22 +1,26 @@
 //! The check of a pushed version, in a child process.
 //!
 //! The child (this binary with the hidden command `vet`) limits its own memory and processor
-//! time, reads the ONNX bytes from standard input, loads and runs the model, and writes one
-//! line of JSON. The parent bounds the wall time and reads the line; a child that dies
-//! without one is itself the finding.
+//! time, reads the files from standard input, loads and runs the model, runs the golden cases,
+//! and writes lines of JSON: which case it begins, and at the end what it found. The parent
+//! bounds the wall time and reads the lines; a child that dies without a finding is itself the
+//! finding, and its last line says what it was at.
+//!
+//! On standard input stand two lengths in bytes (unsigned, 64 bits, little-endian), that of the
+//! ONNX file and that of the golden cases (0: none), and then both files.
 
-use std::io::{ErrorKind, Read, Write};
+mod child;
+
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use bytes::Bytes;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use weighbridge_engine::{LoadOptions, LoadedModel};
 
-use crate::edge::problem::chain;
 use crate::loading::report::Report;
+
+pub use child::{resident_bytes, vet_standard_input};
 
 /// What the child may use.
 #[derive(Debug, Clone, Copy)]
@@ -34,15 +38,53 @@ pub struct VetLimits {
 #[serde(rename_all = "snake_case")]
 pub enum Finding {
     Fit(Box<Report>),
-    Unfit(String),
+    Unfit {
+        reason: String,
+        /// What there is to report all the same: a model that loads may fail its golden cases.
+        report: Option<Box<Report>>,
+    },
 }
 
-/// Checks `onnx` in a child process: the very file that this process runs, even when another
+impl Finding {
+    /// Unfit, with nothing to report.
+    pub fn unfit(reason: impl Into<String>) -> Self {
+        Self::Unfit { reason: reason.into(), report: None }
+    }
+}
+
+/// The files of a version.
+#[derive(Debug, Clone)]
+pub struct VersionFiles {
+    pub onnx: Bytes,
+    pub golden: Option<Bytes>,
+}
+
+/// A line that the child writes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Line {
+    /// It begins a golden case.
+    Case(String),
+    Found(Finding),
+}
+
+/// Lengths of the files as they stand before them.
+type Head = [u8; 16];
+
+fn head_of(files: &VersionFiles) -> Head {
+    let length = |bytes: &[u8]| (bytes.len() as u64).to_le_bytes();
+    let mut head = [0; 16];
+    head[..8].copy_from_slice(&length(&files.onnx));
+    head[8..].copy_from_slice(&length(files.golden.as_deref().unwrap_or_default()));
+    head
+}
+
+/// Checks a version in a child process: the very file that this process runs, even when another
 /// release has been put in its place meanwhile.
 ///
 /// # Errors
 /// Only when the check itself could not be done; an unfit model is a [`Finding`].
-pub async fn vet(onnx: Bytes, limits: VetLimits) -> std::io::Result<Finding> {
+pub async fn vet(files: VersionFiles, limits: VetLimits) -> std::io::Result<Finding> {
     let mut child = tokio::process::Command::new("/proc/self/exe")
         .arg("vet")
         .args(["--memory", &limits.memory.to_string()])
@@ -57,111 +99,125 @@ pub async fn vet(onnx: Bytes, limits: VetLimits) -> std::io::Result<Finding> {
         .kill_on_drop(true)
         .spawn()?;
     let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+    let mut said = Vec::new();
     let talk = async {
         let send = async {
-            if let Some(mut stdin) = stdin {
+            let Some(mut stdin) = stdin else { return };
+            let golden = files.golden.as_deref().unwrap_or_default();
+            for part in [&head_of(&files)[..], &files.onnx, golden] {
                 // A child that died has closed its end: its exit tells why.
-                let _ = stdin.write_all(&onnx).await;
+                if stdin.write_all(part).await.is_err() {
+                    return;
+                }
             }
         };
         let receive = async {
-            let mut line = Vec::new();
             if let Some(stdout) = stdout {
-                let _ = stdout.take(MOST_OUTPUT).read_to_end(&mut line).await;
+                let _ = stdout.take(MOST_OUTPUT).read_to_end(&mut said).await;
             }
-            line
         };
-        let ((), line) = tokio::join!(send, receive);
-        Ok::<_, std::io::Error>((line, child.wait().await?))
+        tokio::join!(send, receive);
+        child.wait().await
     };
-    match tokio::time::timeout(limits.time, talk).await {
-        Ok(outcome) => {
-            let (line, status) = outcome?;
-            Ok(serde_json::from_slice(&line).unwrap_or_else(|_| died(status, limits)))
-        }
-        Err(_) => {
-            let limit = humantime::format_duration(limits.time);
-            Ok(Finding::Unfit(format!(
-                "loading it did not end within {limit} (engine.vet_timeout)"
-            )))
-        }
-    }
+    let ended = tokio::time::timeout(limits.time, talk).await.ok().transpose()?;
+    Ok(finding(&said, ended, limits))
 }
 
-/// A report is a few kilobytes; more than this is no report.
-const MOST_OUTPUT: u64 = 4 << 20;
+/// A report is a few kilobytes, and each of the 10,000 cases there can be has a line of up to
+/// 700 bytes; more than this is no report.
+const MOST_OUTPUT: u64 = 12 << 20;
 
-fn died(status: ExitStatus, limits: VetLimits) -> Finding {
-    use std::os::unix::process::ExitStatusExt;
-    Finding::Unfit(match status.signal() {
-        Some(6) => out_of_memory(limits.memory),
-        Some(9 | 24) => "loading it used up its processor time (engine.vet_timeout)".to_owned(),
-        Some(11) => "loading it overflowed the stack".to_owned(),
-        Some(signal) => format!("loading it ended in signal {signal}"),
-        None => format!("loading it ended the process that checked it ({status})"),
+/// What the child said it found, or what its end means. `ended` is `None` when it had to be
+/// killed.
+fn finding(said: &[u8], ended: Option<ExitStatus>, limits: VetLimits) -> Finding {
+    let mut case = None;
+    for line in said.split(|byte| *byte == b'\n') {
+        match serde_json::from_slice(line) {
+            Ok(Line::Found(finding)) => return finding,
+            Ok(Line::Case(label)) => case = Some(label),
+            // Cut off, or empty behind the last line break.
+            Err(_) => {}
+        }
+    }
+    // What was used up was not used by the last case alone.
+    let so_far = match &case {
+        None => "loading it".to_owned(),
+        Some(label) => format!("loading it and running its golden cases as far as {label}"),
+    };
+    let at = case.map_or("loading it".to_owned(), |label| format!("running golden {label}"));
+    Finding::unfit(match ended {
+        Some(status) => died(status, &so_far, &at, limits),
+        None => {
+            let limit = humantime::format_duration(limits.time);
+            format!("{so_far} did not end within {limit} (engine.vet_timeout)")
+        }
     })
 }
 
-/// The child's side: checks what comes on standard input, writes the finding.
-///
-/// # Errors
-/// When standard input cannot be read or standard output not be written.
-pub fn vet_standard_input(limits: VetLimits) -> std::io::Result<()> {
-    limit(Resource::As, limits.memory);
-    limit(Resource::Cpu, limits.time.as_secs().max(1));
-    limit(Resource::Core, 0);
-    let finding = match check_on_thread(limits.max_batch_rows) {
-        Ok(finding) => finding,
-        // No memory for the bytes, or for the thread that would load them.
-        Err(error) if matches!(error.kind(), ErrorKind::OutOfMemory | ErrorKind::WouldBlock) => {
-            Finding::Unfit(out_of_memory(limits.memory))
-        }
-        Err(error) => return Err(error),
-    };
-    let mut line = serde_json::to_vec(&finding)?;
-    line.push(b'\n');
-    std::io::stdout().lock().write_all(&line)
-}
-
-fn check_on_thread(max_batch_rows: usize) -> std::io::Result<Finding> {
-    let mut onnx = Vec::new();
-    std::io::stdin().lock().read_to_end(&mut onnx)?;
-    let load = std::thread::Builder::new()
-        .stack_size(super::LOAD_STACK_BYTES)
-        .spawn(move || check(&onnx, max_batch_rows))?;
-    Ok(load.join().unwrap_or_else(|_| Finding::Unfit("loading it panicked".to_owned())))
-}
-
-fn out_of_memory(limit: u64) -> String {
-    let limit = weighbridge_config::ByteSize::new(limit);
-    format!(
-        "loading it ended the process that checked it: most likely out of memory, the limit is {limit} (engine.vet_memory)"
-    )
-}
-
-fn check(onnx: &[u8], max_batch_rows: usize) -> Finding {
-    let before = resident_bytes();
-    match LoadedModel::load(onnx, &LoadOptions { max_batch_rows }) {
-        Ok(model) => {
-            let memory = resident_bytes().saturating_sub(before);
-            Finding::Fit(Box::new(Report::on(&model, memory)))
-        }
-        Err(error) => Finding::Unfit(chain(&error)),
+fn died(status: ExitStatus, so_far: &str, at: &str, limits: VetLimits) -> String {
+    use std::os::unix::process::ExitStatusExt;
+    match status.signal() {
+        Some(6) => out_of_memory(at, limits.memory),
+        Some(9 | 24) => format!("{so_far} used up its processor time (engine.vet_timeout)"),
+        Some(11) => format!("{at} overflowed the stack"),
+        Some(signal) => format!("{at} ended in signal {signal}"),
+        None => format!("{at} ended the process that checked it ({status})"),
     }
 }
 
-/// Lowers a limit of this process; one that is lower already stays.
-fn limit(resource: Resource, most: u64) {
-    let now = getrlimit(resource);
-    let most = now.maximum.map_or(most, |hard| hard.min(most));
-    let lowered = Rlimit { current: Some(most), maximum: Some(most) };
-    // The wall clock of the parent still bounds a child that could not lower it.
-    let _ = setrlimit(resource, lowered);
+fn out_of_memory(at: &str, limit: u64) -> String {
+    let limit = weighbridge_config::ByteSize::new(limit);
+    format!(
+        "{at} ended the process that checked it: most likely out of memory, the limit is {limit} (engine.vet_memory)"
+    )
 }
 
-/// Resident memory of this process in bytes; 0 where /proc does not tell.
-pub fn resident_bytes() -> u64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages = statm.split_whitespace().nth(1).and_then(|n| n.parse::<u64>().ok());
-    pages.unwrap_or(0) * rustix::param::page_size() as u64
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+
+    const LIMITS: VetLimits =
+        VetLimits { time: Duration::from_secs(60), memory: 1 << 30, max_batch_rows: 8 };
+
+    fn reason(said: &str, ended: Option<i32>) -> String {
+        match finding(said.as_bytes(), ended.map(ExitStatus::from_raw), LIMITS) {
+            Finding::Unfit { reason, report: None } => reason,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_child_that_says_nothing_tells_what_it_was_at() {
+        let case = "{\"case\":\"case 6\"}\n{\"case\":\"case 7 \\\"odd\\\"\"}\n";
+        let table = [
+            (Some(6), "loading it ended the process", "running golden case 7 \"odd\" ended the"),
+            (Some(9), "loading it used up", "cases as far as case 7 \"odd\" used up its processor"),
+            (
+                Some(11),
+                "loading it overflowed",
+                "running golden case 7 \"odd\" overflowed the stack",
+            ),
+            (Some(4), "loading it ended in signal 4", "case 7 \"odd\" ended in signal 4"),
+            (Some(0), "loading it ended the process", "case 7 \"odd\" ended the process"),
+            (None, "loading it did not end within 1m", "as far as case 7 \"odd\" did not end"),
+        ];
+        for (ended, loading, running) in table {
+            assert!(reason("", ended).starts_with(loading), "{}", reason("", ended));
+            assert!(reason(case, ended).contains(running), "{}", reason(case, ended));
+            let cut = format!("{case}{{\"found\":{{\"fi");
+            assert_eq!(reason(&cut, ended), reason(case, ended));
+        }
+    }
+
+    #[test]
+    fn what_was_found_counts_however_the_child_ended() {
+        let fit = Finding::Fit(Box::default());
+        let line = |line: &Line| serde_json::to_string(line).unwrap() + "\n";
+        let said = line(&Line::Case("case 1".to_owned())) + &line(&Line::Found(fit.clone()));
+        for ended in [Some(ExitStatus::from_raw(0)), Some(ExitStatus::from_raw(6)), None] {
+            assert_eq!(finding(said.as_bytes(), ended, LIMITS), fit);
+        }
+    }
 }

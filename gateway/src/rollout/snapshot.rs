@@ -10,9 +10,12 @@ use weighbridge_config::{Digest, ModelName, Sticky, V1Dialect, Version, settings
 use weighbridge_registry::{KeyRecord, Model};
 use weighbridge_routing::ModelRoute;
 
+use crate::experiment::running::Running;
+use crate::rollout::trial::Trial;
 use crate::serving::loaded::LoadedVersion;
 use crate::serving::queue::Queue;
 use crate::serving::submit::Batching;
+use crate::shadow::ShadowTarget;
 
 /// The state that requests are answered from.
 #[derive(Debug, Default)]
@@ -34,6 +37,12 @@ pub struct ServedModel {
     pub loaded: BTreeMap<Version, Arc<LoadedVersion>>,
     pub settings: EffectiveSettings,
     pub queue: Arc<Queue>,
+    /// While a rollout gives a canary traffic.
+    pub trial: Option<Arc<Trial>>,
+    /// The versions that see copies of its requests.
+    pub shadows: Vec<ShadowTarget>,
+    /// While an experiment runs.
+    pub experiment: Option<Arc<Running>>,
 }
 
 /// A model's settings with the defaults filled in.
@@ -43,6 +52,17 @@ pub struct EffectiveSettings {
     pub timeout: Duration,
     pub sticky: Option<Sticky>,
     pub v1_dialect: V1Dialect,
+    pub rescue: RescueSettings,
+    pub is_idempotent: bool,
+    pub allow_nan: bool,
+}
+
+/// Whether and when stable answers for a canary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RescueSettings {
+    pub is_on: bool,
+    /// How long a canary may take; none: a multiple of stable's p99.
+    pub after: Option<Duration>,
 }
 
 impl EffectiveSettings {
@@ -60,6 +80,12 @@ impl EffectiveSettings {
             timeout: own.timeout_ms.map_or(defaults.timeout, Duration::from_millis),
             sticky: own.sticky.clone(),
             v1_dialect: own.v1_dialect.unwrap_or_default(),
+            rescue: RescueSettings {
+                is_on: own.rescue.unwrap_or(true),
+                after: own.rescue_after_us.map(Duration::from_micros),
+            },
+            is_idempotent: own.idempotent.unwrap_or(true),
+            allow_nan: own.allow_nan.unwrap_or(false),
         }
     }
 }

@@ -16,14 +16,19 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use weighbridge_config::{Digest, ModelName, Split, Version, settings};
 use weighbridge_registry::{
-    Model, Registry, Snapshot as RegistrySnapshot, VersionRecord, VersionState,
+    Model, Registry, Rollout, Snapshot as RegistrySnapshot, VersionRecord, VersionState,
 };
 use weighbridge_routing::{Availability, ModelRoute};
 
+use crate::experiment::Experiments;
 use crate::loading::loader::Loader;
 use crate::rollout::snapshot::{EffectiveSettings, ServedModel, Snapshot};
+use crate::rollout::trial::Trial;
+use crate::rollout::trials::{Trials, observed};
 use crate::serving::loaded::LoadedVersion;
 use crate::serving::queue::Queue;
+use crate::shadow::ShadowTarget;
+use crate::shadow::target::{self, Sinks};
 use crate::telemetry::events;
 
 /// A version that failed to load is tried again after this time: a store that was away may be
@@ -50,6 +55,7 @@ struct State {
     /// By version; the digest tells whether the number still means the same bytes.
     slots: HashMap<Key, (Digest, Slot)>,
     queues: HashMap<ModelName, Arc<Queue>>,
+    shadows: Sinks,
     /// The registry as it was read last.
     seen: Option<RegistrySnapshot>,
 }
@@ -65,6 +71,10 @@ pub struct Sync {
     state: Mutex<State>,
     /// Rung when a load has ended, so that the snapshot is made anew.
     changed: Notify,
+    /// The registry as it was read last, for those who follow it.
+    seen: watch::Sender<Option<Arc<RegistrySnapshot>>>,
+    pub trials: Arc<Trials>,
+    experiments: Arc<Experiments>,
     tasks: TaskTracker,
 }
 
@@ -75,16 +85,21 @@ impl Sync {
         loader: Loader,
         live: Arc<ArcSwap<Snapshot>>,
         settings: &settings::Settings,
+        trials: Arc<Trials>,
+        experiments: Arc<Experiments>,
         tasks: TaskTracker,
     ) -> Arc<Self> {
         Arc::new(Self {
             registry,
             loader,
             live,
+            seen: watch::Sender::new(None),
+            trials,
             serving: settings.serving.clone(),
             versions_per_model: settings.engine.loaded_versions_per_model as usize,
             state: Mutex::default(),
             changed: Notify::new(),
+            experiments,
             tasks,
         })
     }
@@ -108,8 +123,20 @@ impl Sync {
     pub async fn refresh(self: &Arc<Self>) -> Result<(), weighbridge_registry::Error> {
         let mut state = self.state.lock().await;
         let seen = self.registry.snapshot().await?;
+        self.experiments.adopt(&seen).await?;
         self.adopt(&mut state, seen);
         Ok(())
+    }
+
+    /// Makes the snapshot anew from what is known: after a rollout was set aside.
+    pub async fn republish(&self) {
+        let mut state = self.state.lock().await;
+        self.publish(&mut state);
+    }
+
+    /// The registry as it was read last, and a bell for each time it is read.
+    pub fn seen(&self) -> watch::Receiver<Option<Arc<RegistrySnapshot>>> {
+        self.seen.subscribe()
     }
 
     /// Waits until each of `versions` is loaded, loading what is not.
@@ -183,6 +210,7 @@ impl Sync {
                 self.start_load(state, model, record);
             }
         }
+        self.seen.send_replace(Some(Arc::new(seen.clone())));
         state.seen = Some(seen);
         self.publish(state);
     }
@@ -224,13 +252,17 @@ impl Sync {
         for model in &seen.models {
             let queue = state.queues.entry(model.name.clone());
             let queue = queue.or_insert_with(|| Arc::new(Queue::new(model.name.clone())));
-            let served = self.serve_model(model, &state.slots, queue, old.models.get(&model.name));
+            let mut served =
+                self.serve_model(model, &state.slots, queue, old.models.get(&model.name));
+            served.shadows = state.shadows.targets(model, &served.settings, &served.loaded);
+            served.shadows.extend(self.rollouts_shadow(model, &served));
             snapshot.is_settled &= is_settled(model, &state.slots);
             snapshot.models.insert(model.name.clone(), Arc::new(served));
         }
         for key in &seen.keys {
             snapshot.keys.insert(key.hash, Arc::new(key.clone()));
         }
+        state.shadows.retain(&seen.models);
         state.queues.retain(|name, _| seen.models.iter().any(|m| m.name == *name));
         let loaded = snapshot.models.values().map(|m| m.loaded.len()).sum();
         events::published(snapshot.revision, loaded);
@@ -262,6 +294,16 @@ impl Sync {
         }
         let split = model.route.as_ref().map(|r| r.split.clone());
         let split = route_in_force(split, &versions, old.map(|o| &o.route));
+        let active = model.rollout.as_ref().filter(|r| r.is_active());
+        let split = match active {
+            // Decided here, and not recorded yet: the canary has no traffic already.
+            Some(rollout) if self.trials.is_set_aside(&rollout.id) => {
+                Some(Split::all_to(rollout.from))
+            }
+            _ => split,
+        };
+        let settings = EffectiveSettings::of(model, &self.serving);
+        let trial = active.and_then(|rollout| self.trial(rollout, model, split.as_ref(), &loaded));
         let route = ModelRoute {
             salt: model.name.to_string(),
             split,
@@ -272,9 +314,33 @@ impl Sync {
             name: model.name.clone(),
             route,
             loaded,
-            settings: EffectiveSettings::of(model, &self.serving),
+            settings,
             queue: Arc::clone(queue),
+            trial,
+            shadows: Vec::new(),
+            experiment: self.experiments.of(model),
         }
+    }
+
+    /// The canary of a rollout in its shadow stage.
+    fn rollouts_shadow(&self, model: &Model, served: &ServedModel) -> Option<ShadowTarget> {
+        let rollout = model.rollout.as_ref()?;
+        let canary = served.loaded.get(&rollout.to)?;
+        self.trials.shadow(rollout, &served.settings, canary)
+    }
+
+    /// The trial of an active rollout, once its route is in force.
+    fn trial(
+        &self,
+        rollout: &Rollout,
+        model: &Model,
+        split: Option<&Split>,
+        loaded: &BTreeMap<Version, Arc<LoadedVersion>>,
+    ) -> Option<Arc<Trial>> {
+        let route = model.route.as_ref().filter(|route| split == Some(&route.split))?;
+        let (stable, canary) = (loaded.get(&rollout.from)?, loaded.get(&rollout.to)?);
+        let observed = observed(&rollout.spec, model.settings.sticky.is_some());
+        self.trials.in_force(rollout, observed, route, stable, canary)
     }
 }
 
@@ -295,22 +361,30 @@ fn route_in_force(
     }
 }
 
-/// True when each routed version is loaded or has failed.
+/// True when each version that is routed or in an experiment is loaded or has failed.
 fn is_settled(model: &Model, slots: &HashMap<Key, (Digest, Slot)>) -> bool {
     let routed = model.route.iter().flat_map(|r| r.split.weights().into_keys());
-    routed.into_iter().all(|version| {
+    let in_experiment = model.experiment.iter().flat_map(|e| e.versions.iter().copied());
+    routed.chain(in_experiment).all(|version| {
         let slot = slots.get(&(model.name.clone(), version));
         matches!(slot, Some((_, Slot::Loaded(_) | Slot::Failed { .. })))
     })
 }
 
-/// The versions to keep loaded: all that the route, the previous route or an alias names, and
-/// the newest ready ones up to `most` in all.
+/// The versions to keep loaded: all that the route, the previous route, an alias or the shadows
+/// name, and the newest ready ones up to `most` in all.
 fn wanted_versions(model: &Model, most: usize) -> Vec<Version> {
     let is_ready = |v: &Version| model.version(*v).is_some_and(|r| r.state == VersionState::Ready);
     let routes = model.route.iter().chain(&model.previous_route);
-    let named =
-        routes.flat_map(|r| r.split.weights().into_keys()).chain(model.aliases.values().copied());
+    let active = model.rollout.iter().filter(|r| r.is_active());
+    let shadows = target::named(&model.settings).into_keys();
+    let experiment = model.experiment.iter().flat_map(|e| e.versions.iter().copied());
+    let named = routes
+        .flat_map(|r| r.split.weights().into_keys())
+        .chain(experiment)
+        .chain(active.flat_map(|r| [r.from, r.to]))
+        .chain(model.aliases.values().copied())
+        .chain(shadows);
     let mut wanted: Vec<Version> = Vec::new();
     for version in named.filter(is_ready) {
         if !wanted.contains(&version) {

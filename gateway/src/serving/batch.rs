@@ -78,6 +78,15 @@ pub struct Taken<E> {
 
 /// Takes the next batch off the queue.
 pub fn take<E: Waiting>(queue: &mut VecDeque<E>, now: Instant) -> Taken<E> {
+    take_where(queue, now, |_| true)
+}
+
+/// Takes the next batch of the entries that `may_run`; the others keep their places.
+pub fn take_where<E: Waiting>(
+    queue: &mut VecDeque<E>,
+    now: Instant,
+    may_run: impl Fn(&E) -> bool,
+) -> Taken<E> {
     let mut taken = Taken {
         batch: Vec::new(),
         expired: Vec::new(),
@@ -94,6 +103,8 @@ pub fn take<E: Waiting>(queue: &mut VecDeque<E>, now: Instant) -> Taken<E> {
         } else if entry.deadline() <= now {
             taken.rows_gone += entry.rows();
             taken.expired.push(entry);
+        } else if !may_run(&entry) {
+            passed_over.push(entry);
         } else if let Some(first) = taken.batch.first() {
             let most = first.max_rows();
             if !entry.joins(first) {
@@ -231,6 +242,14 @@ mod tests {
         let taken = take(&mut waiting, now);
         assert_eq!((ids(&taken.batch), ids(&taken.expired)), (vec![2], vec![1]));
         assert_eq!((taken.abandoned, taken.rows, taken.rows_gone), (1, 3, 6));
+    }
+
+    #[test]
+    fn entries_that_may_not_run_now_keep_their_places() {
+        let now = Instant::now();
+        let mut waiting = queue(now, &[(1, 1), (1, 0), (1, 1), (1, 0)]);
+        assert_eq!(ids(&take_where(&mut waiting, now, |e| e.kind == 0).batch), [1, 3]);
+        assert_eq!(waiting.iter().map(|e| e.id).collect::<Vec<_>>(), [0, 2]);
     }
 
     #[test]

@@ -11,24 +11,38 @@
 //! no company lately ([`crate::serving::company`]) is served so: with many callers each would
 //! take a slot for its single row, and no batch would ever form.
 //!
+//! A compute thread may never come back from a run: [`crate::serving::running`] writes such a
+//! run off. And versions on trial never keep stable waiting: when they hold all slots for too
+//! long, the watchdog's own thread runs what waits for stable.
+//!
 //! Before a worker looks at its queue it lets the runtime do the input that is ready: requests
 //! that have already arrived are decoded and join the batch. Nothing waits for it: the core
 //! is busy with those very requests.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver, Sender};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
 use crate::serving::batch::CloseReason;
-use crate::serving::queue::{Entry, Next, Queue};
+use crate::serving::queue::{Entry, Lane, Next, Queue};
+use crate::serving::running::Running;
 use crate::serving::worker;
 
 /// Batches expected to take longer than this (in microseconds) leave the async runtime: the
 /// delay that a socket may see behind a batch.
 pub const LONGEST_INLINE_US: f64 = 3_000.0;
+
+/// How often runs are looked at while there are any.
+const WATCH_PERIOD: Duration = Duration::from_millis(5);
+/// How long the watchdog sleeps while there are none, until it sees whether it is needed at all.
+const WATCH_PATIENCE: Duration = Duration::from_millis(500);
+/// Threads that may be lost to runs that never end.
+const MOST_LOST_THREADS: usize = 32;
 
 #[derive(Debug, Default)]
 struct State {
@@ -40,37 +54,68 @@ struct State {
 /// The shared slots and the threads behind them.
 #[derive(Debug)]
 pub struct Compute {
+    slots: usize,
     state: Mutex<State>,
     runtime: Handle,
     tasks: TaskTracker,
-    long: crossbeam_channel::Sender<Batch>,
+    orders: Sender<Order>,
+    inbox: Receiver<Order>,
+    running: Running,
+    threads: AtomicUsize,
+}
+
+/// Entries that share a run.
+#[derive(Debug)]
+pub struct Batch {
+    pub entries: Vec<Entry>,
+    pub rows: usize,
+    pub close: CloseReason,
+    pub lane: Lane,
 }
 
 /// A batch on its way to a compute thread; it holds a slot.
-struct Batch {
-    entries: Vec<Entry>,
-    rows: usize,
-    close: CloseReason,
+struct Order {
+    batch: Batch,
     compute: Arc<Compute>,
 }
 
 impl Compute {
     /// `slots` slots and as many compute threads. Must be called inside a tokio runtime.
     pub fn start(slots: usize, tasks: TaskTracker) -> std::io::Result<Arc<Self>> {
-        let (long, batches) = crossbeam_channel::bounded::<Batch>(slots);
-        for number in 0..slots {
-            let batches = batches.clone();
-            std::thread::Builder::new().name(format!("compute-{number}")).spawn(move || {
-                // Ends when the last sender is gone.
-                for batch in batches {
-                    worker::run(batch.entries, batch.rows, batch.close);
-                    batch.compute.release();
-                }
-            })?;
+        // One order per slot at most: sending never waits.
+        let (orders, inbox) = crossbeam_channel::bounded(slots);
+        let compute = Arc::new(Self {
+            slots,
+            state: Mutex::new(State { free: slots, waiting: VecDeque::new() }),
+            runtime: Handle::current(),
+            tasks,
+            orders,
+            inbox,
+            running: Running::default(),
+            threads: AtomicUsize::new(0),
+        });
+        for _ in 0..slots {
+            compute.start_thread()?;
         }
-        let state = Mutex::new(State { free: slots, waiting: VecDeque::new() });
-        let runtime = Handle::current();
-        Ok(Arc::new(Self { state, runtime, tasks, long }))
+        let watched = Arc::downgrade(&compute);
+        std::thread::Builder::new().name("watchdog".to_owned()).spawn(move || watch(&watched))?;
+        Ok(compute)
+    }
+
+    fn start_thread(&self) -> std::io::Result<()> {
+        let number = self.threads.fetch_add(1, Ordering::Relaxed);
+        let inbox = self.inbox.clone();
+        std::thread::Builder::new().name(format!("compute-{number}")).spawn(move || {
+            // Ends when the last sender is gone, or when a run of it was written off.
+            for Order { batch, compute } in inbox {
+                if !compute.running.run(batch) {
+                    compute.threads.fetch_sub(1, Ordering::Relaxed);
+                    return;
+                }
+                compute.release();
+            }
+        })?;
+        Ok(())
     }
 
     /// Finds a worker for a queue that has entries, now or when a slot becomes free; with a
@@ -132,16 +177,17 @@ impl Compute {
             self.offer_now(queue);
         }
         let Some(first) = taken.batch.first() else { return self.next_queue() };
-        if first.version.expected_us(taken.rows) <= LONGEST_INLINE_US {
-            worker::run(taken.batch, taken.rows, taken.close);
+        let is_short = first.version.expected_us(taken.rows) <= LONGEST_INLINE_US;
+        let (rows, close, lane) = (taken.rows, taken.close, first.lane);
+        if is_short && lane == Lane::Any {
+            worker::run(taken.batch, rows, close);
             return self.next_queue();
         }
-        let compute = Arc::clone(self);
-        let (rows, close) = (taken.rows, taken.close);
-        let batch = Batch { entries: taken.batch, rows, close, compute };
+        let batch = Batch { entries: taken.batch, rows, close, lane };
+        let order = Order { batch, compute: Arc::clone(self) };
         // The channel holds one batch per slot and a slot sends one at a time: it is never
         // full. Without threads (shutdown) the entries are dropped and their callers told.
-        if self.long.try_send(batch).is_err() {
+        if self.orders.try_send(order).is_err() {
             return self.next_queue();
         }
         None
@@ -161,6 +207,36 @@ impl Compute {
             state.free += 1;
         }
         next
+    }
+
+    /// What the watchdog does each time it looks.
+    fn look_after_runs(self: &Arc<Self>) {
+        let findings = self.running.look(Instant::now());
+        for _ in 0..findings.written_off {
+            let lost = self.threads.load(Ordering::Relaxed).saturating_sub(self.slots);
+            if lost >= MOST_LOST_THREADS {
+                tracing::error!(lost, "too many runs never end: their compute slots are lost");
+                continue;
+            }
+            match self.start_thread() {
+                Ok(()) => self.release(),
+                Err(error) => tracing::error!(%error, "cannot replace a compute thread"),
+            }
+        }
+        if findings.overdue >= self.slots {
+            self.run_for_stable();
+        }
+    }
+
+    /// Runs, on this thread, what waits while versions on trial hold all slots.
+    fn run_for_stable(&self) {
+        let waiting: Vec<Arc<Queue>> = self.lock().waiting.iter().cloned().collect();
+        for queue in waiting {
+            let (taken, _) = queue.take_where(Instant::now(), |e| e.lane != Lane::Trial);
+            queue.metrics.dropped(taken.abandoned, taken.expired.len());
+            worker::tell_expired(taken.expired);
+            worker::run(taken.batch, taken.rows, taken.close);
+        }
     }
 
     /// Slots that nobody holds.
@@ -184,8 +260,18 @@ impl Drop for Slot {
     }
 }
 
-impl std::fmt::Debug for Batch {
+impl std::fmt::Debug for Order {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Batch({} rows)", self.rows)
+        write!(f, "Order({} rows)", self.batch.rows)
+    }
+}
+
+/// The watchdog: looks after runs until the gateway is gone.
+fn watch(compute: &Weak<Compute>) {
+    while let Some(compute) = compute.upgrade() {
+        if compute.running.wait(WATCH_PATIENCE) {
+            std::thread::sleep(WATCH_PERIOD);
+            compute.look_after_runs();
+        }
     }
 }

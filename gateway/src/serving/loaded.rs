@@ -1,11 +1,15 @@
 //! A version that can answer.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use weighbridge_config::{ModelName, Signature, Tensor, Version};
 use weighbridge_engine::{Cost, LoadedModel};
 
+use crate::serving::fault::Fault;
+use crate::serving::latencies::LatencyHistogram;
 use crate::telemetry::events::VersionMetrics;
 
 /// Why a run gave no answer. The model is to blame.
@@ -38,6 +42,11 @@ pub struct LoadedVersion {
     /// Measured when it was loaded.
     pub cost: Cost,
     pub metrics: VersionMetrics,
+    /// How long its recent answers took.
+    pub latencies: LatencyHistogram,
+    /// Why it is not run any more.
+    quarantine: OnceLock<String>,
+    fault: ArcSwapOption<Fault>,
     runner: Box<dyn Runner>,
 }
 
@@ -59,13 +68,51 @@ impl LoadedVersion {
             version,
             cost,
             metrics,
+            latencies: LatencyHistogram::default(),
+            quarantine: OnceLock::new(),
+            fault: ArcSwapOption::empty(),
             runner,
         }
     }
 
     /// Runs the rows of several requests.
     pub fn run(&self, parts: &[&[Tensor]]) -> Result<Vec<Vec<Tensor>>, RunError> {
-        self.runner.run(parts)
+        if let Some(reason) = self.quarantine.get() {
+            return Err(RunError(reason.clone()));
+        }
+        match self.fault.load_full() {
+            Some(fault) => fault.strike(|| self.runner.run(parts)),
+            None => self.runner.run(parts),
+        }
+    }
+
+    /// A live prediction was answered.
+    pub fn answered(&self, total: Duration, queued: Duration) {
+        self.metrics.answered(total, queued);
+        self.latencies.record(total);
+    }
+
+    /// Runs nothing of this version any more until it is loaded anew.
+    pub fn put_in_quarantine(&self, reason: String) {
+        // The first reason is the cause.
+        let _ = self.quarantine.set(reason);
+    }
+
+    /// Why it is not run any more.
+    pub fn quarantine(&self) -> Option<&str> {
+        self.quarantine.get().map(String::as_str)
+    }
+
+    /// Makes the version fail on purpose, or (`None`) lets it be well again.
+    pub fn set_fault(&self, fault: Option<Arc<Fault>>) {
+        if let Some(before) = self.fault.swap(fault) {
+            before.end();
+        }
+    }
+
+    /// The fault in force.
+    pub fn fault(&self) -> Option<Arc<Fault>> {
+        self.fault.load_full()
     }
 
     /// The most rows that pay in one run: the model's setting, capped by what was measured.

@@ -35,6 +35,18 @@ pub enum EntryFailure {
     Model(RunError),
 }
 
+/// Where a request may run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lane {
+    /// Wherever it is soonest, the thread of its handler included.
+    Any,
+    /// On a compute thread: a stable version beside one on trial, so that both go the same way
+    /// and their times can be compared.
+    Thread,
+    /// On a compute thread, and given up when it is late: a version on trial.
+    Trial,
+}
+
 /// One request, or one piece of a large one, waiting for a run.
 #[derive(Debug)]
 pub struct Entry {
@@ -46,6 +58,7 @@ pub struct Entry {
     pub max_rows: usize,
     pub arrived: Instant,
     pub deadline: Instant,
+    pub lane: Lane,
     pub reply: oneshot::Sender<Reply>,
 }
 
@@ -69,6 +82,7 @@ impl Waiting for Entry {
     fn joins(&self, first: &Self) -> bool {
         let alike = |(a, b): (&Tensor, &Tensor)| a.shape().get(1..) == b.shape().get(1..);
         Arc::ptr_eq(&self.version, &first.version)
+            && self.lane == first.lane
             && self.inputs.iter().zip(&first.inputs).all(alike)
     }
 }
@@ -143,8 +157,17 @@ impl Queue {
     /// Takes the next batch. [`Next::Offer`] when entries remain: the caller must find a
     /// worker for them.
     pub fn take(&self, now: Instant) -> (Taken<Entry>, Next) {
+        self.take_where(now, |_| true)
+    }
+
+    /// As [`Queue::take`], of the entries that `may_run`; the others keep their places.
+    pub fn take_where(
+        &self,
+        now: Instant,
+        may_run: impl Fn(&Entry) -> bool,
+    ) -> (Taken<Entry>, Next) {
         let mut state = self.lock();
-        let taken = batch::take(&mut state.entries, now);
+        let taken = batch::take_where(&mut state.entries, now, may_run);
         state.rows -= taken.rows_gone;
         self.metrics.waiting(state.rows);
         state.offered = !state.entries.is_empty();

@@ -11,7 +11,7 @@ use weighbridge_config::Tensor;
 use crate::serving::batch::CloseReason;
 use crate::serving::compute::{Compute, LONGEST_INLINE_US};
 use crate::serving::loaded::{LoadedVersion, RunError};
-use crate::serving::queue::{Answer, Entry, EntryFailure, Next, Queue, QueueFull, Reply};
+use crate::serving::queue::{Answer, Entry, EntryFailure, Lane, Next, Queue, QueueFull, Reply};
 use crate::serving::worker;
 
 /// The batching settings of a model, as they stand for one request.
@@ -34,6 +34,7 @@ pub struct Job {
     pub rows: usize,
     pub arrived: Instant,
     pub deadline: Instant,
+    pub lane: Lane,
 }
 
 /// Why there is no answer.
@@ -58,6 +59,9 @@ pub async fn submit(
     let deadline = job.deadline;
     if deadline <= Instant::now() {
         return Err(SubmitError::DeadlinePassed);
+    }
+    if let Some(reason) = job.version.quarantine() {
+        return Err(SubmitError::Model(RunError(reason.to_owned())));
     }
     let most = job.version.useful_batch(batching.max_batch_size);
     let visit = queue.company.enter();
@@ -105,6 +109,7 @@ async fn submit_pieces(
             rows: to - from,
             arrived: job.arrived,
             deadline: job.deadline,
+            lane: job.lane,
         };
         // The whole request was admitted above: its own pieces must not refuse each other.
         let unbounded = Batching { max_queue_size: usize::MAX, ..batching };
@@ -122,8 +127,8 @@ fn enqueue(
     most: usize,
 ) -> Result<oneshot::Receiver<Reply>, QueueFull> {
     let (reply, receiver) = oneshot::channel();
-    let Job { version, inputs, rows, arrived, deadline } = job;
-    let entry = Entry { version, inputs, rows, max_rows: most, arrived, deadline, reply };
+    let Job { version, inputs, rows, arrived, deadline, lane } = job;
+    let entry = Entry { version, inputs, rows, max_rows: most, arrived, deadline, lane, reply };
     if queue.push(entry, batching.max_queue_size)? == Next::Offer {
         compute.offer(queue, batching.max_queue_delay);
     }
@@ -134,7 +139,7 @@ fn enqueue(
 fn may_run_here(job: &Job, batching: Batching, most: usize) -> bool {
     let fits = job.rows <= most || !job.version.signature.batchable;
     let is_short = job.version.expected_us(job.rows) <= LONGEST_INLINE_US;
-    fits && is_short && batching.max_queue_delay.is_zero()
+    fits && is_short && batching.max_queue_delay.is_zero() && job.lane == Lane::Any
 }
 
 async fn wait(reply: oneshot::Receiver<Reply>) -> Result<Answer, SubmitError> {

@@ -10,7 +10,7 @@ use weighbridge_engine::Cost;
 
 use super::compute::Compute;
 use super::loaded::{LoadedVersion, RunError, Runner};
-use super::queue::Queue;
+use super::queue::{Lane, Queue};
 use super::submit::{Batching, Job};
 
 /// Gives back its input, counts its runs, fails on a row that holds 13 and panics on one that
@@ -83,6 +83,7 @@ pub fn job(version: &Arc<LoadedVersion>, values: &[f32]) -> Job {
         rows: values.len(),
         arrived,
         deadline: arrived + Duration::from_secs(30),
+        lane: Lane::Any,
     }
 }
 

@@ -1,8 +1,10 @@
 //! Runs a batch and hands the rows back. Model code may fail or panic: the worker goes on.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot;
 use weighbridge_config::Tensor;
 
 use crate::serving::batch::CloseReason;
@@ -12,18 +14,56 @@ use crate::serving::queue::{Answer, Entry, EntryFailure, Reply};
 /// Runs `entries`, which share a version, and tells each its outcome.
 pub fn run(entries: Vec<Entry>, rows: usize, close: CloseReason) {
     let Some(first) = entries.first() else { return };
-    let version = std::sync::Arc::clone(&first.version);
+    let version = Arc::clone(&first.version);
+    let (inputs, callers) = part(entries);
+    let ran = run_inputs(&version, &inputs, rows, close);
+    tell(callers, ran);
+}
+
+/// One who waits for a run.
+#[derive(Debug)]
+pub struct Caller {
+    pub arrived: Instant,
+    pub reply: oneshot::Sender<Reply>,
+}
+
+/// The outcome of a run, one per request.
+#[derive(Debug)]
+pub struct Ran {
+    outcomes: Vec<Result<Vec<Tensor>, RunError>>,
+    started: Instant,
+    computed: Duration,
+}
+
+/// What is run, and who waits for it.
+pub fn part(entries: Vec<Entry>) -> (Vec<Vec<Tensor>>, Vec<Caller>) {
+    let apart = |e: Entry| (e.inputs, Caller { arrived: e.arrived, reply: e.reply });
+    entries.into_iter().map(apart).unzip()
+}
+
+/// Runs the inputs of several requests of one version.
+pub fn run_inputs(
+    version: &LoadedVersion,
+    inputs: &[Vec<Tensor>],
+    rows: usize,
+    close: CloseReason,
+) -> Ran {
     let started = Instant::now();
-    let parts: Vec<&[Tensor]> = entries.iter().map(|e| e.inputs.as_slice()).collect();
-    let answers = answer_all(&version, &parts);
+    let parts: Vec<&[Tensor]> = inputs.iter().map(Vec::as_slice).collect();
+    let outcomes = answer_all(version, &parts);
     let computed = started.elapsed();
     version.metrics.batch(rows, computed, close);
-    for (entry, answer) in entries.into_iter().zip(answers) {
-        let queued = started.saturating_duration_since(entry.arrived);
-        let reply =
-            answer.map(|outputs| Answer { outputs, queued, computed }).map_err(EntryFailure::Model);
+    Ran { outcomes, started, computed }
+}
+
+/// Tells each caller its outcome.
+pub fn tell(callers: Vec<Caller>, ran: Ran) {
+    let Ran { outcomes, started, computed } = ran;
+    for (caller, outcome) in callers.into_iter().zip(outcomes) {
+        let queued = started.saturating_duration_since(caller.arrived);
+        let answer = outcome.map(|outputs| Answer { outputs, queued, computed });
         // A caller that has left meanwhile needs no answer.
-        let _ = entry.reply.send(reply);
+        let _ = caller.reply.send(answer.map_err(EntryFailure::Model));
     }
 }
 

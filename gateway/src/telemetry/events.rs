@@ -11,6 +11,7 @@ use crate::edge::problem::Kind;
 use crate::notify::retry::{Ending, Outcome};
 use crate::serving::batch::CloseReason;
 use crate::telemetry::names;
+pub use crate::telemetry::rollouts::{rescued, rollout_looked_at, rollout_moved, written_off};
 
 /// Metrics of one version.
 pub struct VersionMetrics {

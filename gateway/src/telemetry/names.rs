@@ -54,6 +54,24 @@ catalogue! {
         "predictions refused before they were queued: by the short name of the problem";
     NO_STICKY_KEY = "weighbridge_no_sticky_key", Counter, ["model"],
         "requests to a sticky model that carried no key";
+    RESCUED = "weighbridge_rescued", Counter, ["model", "version"],
+        "predictions that stable answered because this version, on trial, failed or overran";
+    WRITTEN_OFF = "weighbridge_runs_written_off", Counter, ["model", "version"],
+        "runs that did not end: given up, their thread replaced";
+    ROLLOUT_MOVES = "weighbridge_rollout_moves", Counter, ["model", "transition"],
+        "moves of rollouts: started, advanced, promoted, rolled_back and the other transitions";
+    ROLLOUT_WEIGHT = "weighbridge_rollout_weight", Gauge, ["model"],
+        "share of the traffic that the canary of a running rollout has, 0 to 1";
+    ROLLOUT_EVIDENCE = "weighbridge_rollout_evidence", Gauge, ["model", "stream"],
+        "evidence against the canary as a share of what a rollback takes (logarithms): 1 is enough";
+    EXPERIMENT_REQUESTS = "weighbridge_experiment_requests", Counter, ["model", "experiment", "variant", "chosen"],
+        "predictions in an experiment by variant and by what chose it: unit, request (no unit came), override, forced, fallback (the variant's version cannot answer)";
+    EXPERIMENT_DROPPED = "weighbridge_experiment_dropped", Counter, ["model", "experiment"],
+        "requests of an experiment that were not logged, since too many waited to be written";
+    EXPERIMENT_WRITE_FAILURES = "weighbridge_experiment_write_failures", Counter, [],
+        "batches of exposures or requests that could not be written; they are tried again";
+    FEEDBACK = "weighbridge_feedback", Counter, ["model", "outcome"],
+        "pieces of feedback: accepted, duplicate, unknown";
     HTTP_REQUESTS = "weighbridge_http_requests", Counter, ["listener", "status"],
         "answers by listener (data, admin) and status code";
     LOADS = "weighbridge_loads", Counter, ["model", "outcome"],
@@ -64,6 +82,20 @@ catalogue! {
         "registry revision of the routing snapshot in force";
     REGISTRY_ERRORS = "weighbridge_registry_errors", Counter, [],
         "reads of the registry that failed; predictions go on";
+    SHADOW_COPIED = "weighbridge_shadow_copied", Counter, ["model", "version"],
+        "requests copied to a shadow version";
+    SHADOW_DROPPED = "weighbridge_shadow_dropped", Counter, ["model", "version", "reason"],
+        "requests that a shadow's coin chose and that were not compared: budget, queue, memory, off, unanswered";
+    SHADOW_PAIRS = "weighbridge_shadow_pairs", Counter, ["model", "version", "outcome"],
+        "copies compared with the live answer: agree, differ, shadow-error, live-error, both-error";
+    SHADOW_COMPUTE_SECONDS = "weighbridge_shadow_compute_seconds", Histogram, ["model", "version"],
+        "processor time of one run of a shadow version";
+    SHADOW_COMPUTE_RATIO = "weighbridge_shadow_compute_ratio", Gauge, ["model", "version"],
+        "processor time of the shadow version over that of the live one, both run alone on the same rows";
+    SHADOW_WAITING = "weighbridge_shadow_waiting", Gauge, [],
+        "copies that wait or run, or whose live request is not answered yet";
+    SHADOW_WRITTEN_OFF = "weighbridge_shadow_written_off", Counter, ["model", "version"],
+        "runs on the shadow thread that took longer than shadow.run_limit";
     WEBHOOK_DELIVERIES = "weighbridge_webhook_deliveries", Counter, ["outcome"],
         "webhooks that ended: delivered, refused, forbidden, gave-up, abandoned";
     WEBHOOKS_DROPPED = "weighbridge_webhooks_dropped", Counter, [],

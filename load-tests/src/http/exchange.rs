@@ -36,7 +36,20 @@ pub fn get(target: &Target, path: &str, headers: &[Header], limit: Duration) -> 
 
 /// `POST path` with a JSON body, all of it within `limit`.
 pub fn post(target: &Target, path: &str, body: &[u8], limit: Duration) -> Result<Answer> {
-    exchange(target, &target.post(path, &[], body), limit).with_context(|| format!("POST {path}"))
+    send(target, "POST", path, &[], Some(body), limit)
+}
+
+/// Any request, all of it within `limit`.
+pub fn send(
+    target: &Target,
+    verb: &str,
+    path: &str,
+    headers: &[Header],
+    body: Option<&[u8]>,
+    limit: Duration,
+) -> Result<Answer> {
+    let request = target.request(verb, path, headers, body);
+    exchange(target, &request, limit).with_context(|| format!("{verb} {path}"))
 }
 
 fn exchange(target: &Target, request: &[u8], limit: Duration) -> Result<Answer> {
@@ -44,7 +57,8 @@ fn exchange(target: &Target, request: &[u8], limit: Duration) -> Result<Answer> 
     let mut stream = TcpStream::connect_timeout(&target.address, limit)
         .with_context(|| format!("connect to {}", target.address))?;
     stream.set_write_timeout(Some(limit)).context("set the write timeout")?;
-    stream.write_all(request).context("send the request")?;
+    // A server may refuse before it has read everything: what it says is the better error.
+    let sent = stream.write_all(request).context("send the request");
 
     let mut bytes = Vec::with_capacity(4096);
     let mut piece = [0; 16 * 1024];
@@ -61,13 +75,19 @@ fn exchange(target: &Target, request: &[u8], limit: Duration) -> Result<Answer> 
         ensure!(!left.is_zero(), "no whole answer within {limit:?}");
         stream.set_read_timeout(Some(left)).context("set the read timeout")?;
         match stream.read(&mut piece) {
-            Ok(0) => bail!("the server closed the connection before its answer was whole"),
+            Ok(0) => {
+                sent?;
+                bail!("the server closed the connection before its answer was whole")
+            }
             Ok(count) => bytes.extend_from_slice(&piece[..count]),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 bail!("no whole answer within {limit:?}")
             }
-            Err(error) => return Err(error).context("read the answer"),
+            Err(error) => {
+                sent?;
+                return Err(error).context("read the answer");
+            }
         }
     }
 }

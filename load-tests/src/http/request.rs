@@ -48,7 +48,14 @@ impl Target {
         self.request("POST", path, headers, Some(body))
     }
 
-    fn request(&self, verb: &str, path: &str, headers: &[Header], body: Option<&[u8]>) -> Vec<u8> {
+    /// The bytes of any request; a body is declared as JSON unless `headers` say otherwise.
+    pub fn request(
+        &self,
+        verb: &str,
+        path: &str,
+        headers: &[Header],
+        body: Option<&[u8]>,
+    ) -> Vec<u8> {
         let mut head = format!(
             "{verb} {}{path} HTTP/1.1\r\nhost: {}\r\nuser-agent: weighbridge-load-tests\r\n",
             self.prefix, self.authority

@@ -1,16 +1,30 @@
 //! Reads responses from one connection: status line, the few headers that matter, a body of known
-//! length that is counted and dropped. Nothing is allocated per response.
+//! length that is kept while it fits the buffer and else counted and dropped. Nothing is allocated
+//! per response.
 //!
 //! Chunked bodies are refused rather than decoded: an inference answer has a known length, and a
 //! server that streams it would be measured by how it frames, not by how it answers.
 
 use std::ops::Range;
 
-/// A head longer than this is refused; a body may be of any length.
+/// A head longer than this is refused; a body may be of any length, and is kept if both fit.
 const BUFFER: usize = 16 * 1024;
 
 /// What went wrong with the bytes of a response. Static: counted by kind, never built per request.
 pub type ParseError = &'static str;
+
+/// Where the gateway says who has answered and how fast, in the bytes that were parsed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Source {
+    /// `weighbridge-served-version`.
+    pub version: Option<Range<usize>>,
+    /// `weighbridge-rescued-from`: the canary that should have answered.
+    pub rescued_from: Option<Range<usize>>,
+    /// `weighbridge-variant`.
+    pub variant: Option<Range<usize>>,
+    /// `server-timing`: how long it waited and how long it ran.
+    pub timing: Option<Range<usize>>,
+}
 
 /// The parts of a response head that a load generator acts on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,8 +33,7 @@ pub struct Head {
     pub content_length: u64,
     /// The server closes the connection after this response.
     pub close: bool,
-    /// Where `weighbridge-served-version` is, in the bytes that were parsed.
-    pub served_version: Option<Range<usize>>,
+    pub source: Source,
     /// Bytes of the head, the empty line included.
     pub length: usize,
 }
@@ -30,8 +43,10 @@ pub struct Head {
 pub struct Response {
     pub status: u16,
     pub close: bool,
-    /// Where [`ResponseReader::bytes`] has the version that the gateway says has answered.
-    pub served_version: Option<Range<usize>>,
+    /// In [`ResponseReader::bytes`], as is the body.
+    pub source: Source,
+    /// `None` when it did not fit.
+    pub body: Option<Range<usize>>,
 }
 
 /// What reading more bytes led to.
@@ -67,7 +82,7 @@ impl ResponseReader {
         self.filled == 0 && self.body.is_none()
     }
 
-    /// Bytes of the head of the last response, until the next one is read.
+    /// Bytes of the last response, until the next one is read.
     pub fn bytes(&self, range: Range<usize>) -> &[u8] {
         &self.buffer[range]
     }
@@ -101,13 +116,17 @@ impl ResponseReader {
                     (&body.0, &mut body.1)
                 }
             };
-            let arrived = (self.filled - head.length) as u64;
-            if arrived > *missing {
+            let (start, is_kept) = (head.length, fits(head));
+            let arrived = (self.filled - start) as u64;
+            let expected = if is_kept { head.content_length } else { *missing };
+            if arrived > expected {
                 return Err("the server sent more than one response to one request");
             }
-            *missing -= arrived;
-            // The head stays in place, for the version it names; body bytes are overwritten.
-            self.filled = head.length;
+            *missing = expected - arrived;
+            if !is_kept {
+                // The head stays in place, for what it names; body bytes are overwritten.
+                self.filled = start;
+            }
             if *missing > 0 {
                 return Ok(Step::NeedMore);
             }
@@ -116,13 +135,16 @@ impl ResponseReader {
         let Some((head, _)) = self.body.take() else {
             return Ok(Step::NeedMore);
         };
+        let body = fits(&head).then_some(head.length..self.filled);
         self.filled = 0;
-        Ok(Step::Done(Response {
-            status: head.status,
-            close: head.close,
-            served_version: head.served_version,
-        }))
+        let Head { status, close, source, .. } = head;
+        Ok(Step::Done(Response { status, close, source, body }))
     }
+}
+
+/// Whether the body fits the buffer beside its head.
+fn fits(head: &Head) -> bool {
+    head.content_length <= (BUFFER - head.length) as u64
 }
 
 /// Parses a head if all of it is there.
@@ -158,7 +180,16 @@ pub fn parse_head(bytes: &[u8]) -> Result<Option<Head>, ParseError> {
                 return Err("the response is chunked: only bodies of a stated length are read");
             }
             26 if name.eq_ignore_ascii_case(b"weighbridge-served-version") => {
-                head.served_version = Some(value);
+                head.source.version = Some(value);
+            }
+            24 if name.eq_ignore_ascii_case(b"weighbridge-rescued-from") => {
+                head.source.rescued_from = Some(value);
+            }
+            19 if name.eq_ignore_ascii_case(b"weighbridge-variant") => {
+                head.source.variant = Some(value);
+            }
+            13 if name.eq_ignore_ascii_case(b"server-timing") => {
+                head.source.timing = Some(value);
             }
             _ => {}
         }
@@ -192,7 +223,7 @@ fn parse_status(line: &[u8]) -> Result<Head, ParseError> {
         return Err("the response has no status code");
     }
     let status = digits.iter().fold(0, |code, digit| code * 10 + u16::from(digit - b'0'));
-    Ok(Head { status, content_length: 0, close, served_version: None, length: 0 })
+    Ok(Head { status, content_length: 0, close, source: Source::default(), length: 0 })
 }
 
 fn parse_length(digits: &[u8]) -> Result<u64, ParseError> {

@@ -1,27 +1,141 @@
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use tract_onnx::prelude::*;
 
+use super::faults::{Declared, PANICS_AT, divides, fails, gather_fault, other_shape, panics};
 use super::*;
 
-/// Loads the file as a symbolic-batch plan and answers one batch of equal rows.
-fn run(file: &[u8], rows: usize, width: usize) -> (Vec<usize>, Vec<f32>) {
+type Plan = std::sync::Arc<TypedRunnableModel>;
+
+/// The file as a plan for any number of rows.
+fn load(file: &[u8]) -> Plan {
     let model = tract_onnx::onnx().model_for_read(&mut &file[..]).expect("the file parses");
-    let plan = model
-        .into_optimized()
-        .expect("the graph type-checks")
-        .into_runnable()
-        .expect("the plan builds");
-    let row: Vec<f32> = (0..width).map(|column| column as f32 / width as f32).collect();
-    let input = Tensor::from_shape(&[rows, width], &row.repeat(rows)).expect("shape fits");
-    let answer = plan.run(tvec!(input.into())).expect("the model runs");
+    model.into_optimized().expect("the graph type-checks").into_runnable().expect("the plan builds")
+}
+
+/// Shape and values of the answer to rows of `width`, or why there is none.
+fn ask(plan: &Plan, rows: &[f32], width: usize) -> Result<(Vec<usize>, Vec<f32>), String> {
+    let input = Tensor::from_shape(&[rows.len() / width, width], rows).expect("shape fits");
+    let run = catch_unwind(AssertUnwindSafe(|| plan.run(tvec!(input.into()))));
+    let answer =
+        run.map_err(|_| "it panicked".to_owned())?.map_err(|error| format!("{error:#}"))?;
     let plain = answer[0].try_as_plain_ram().expect("plain output");
-    (answer[0].shape().to_vec(), plain.as_slice::<f32>().expect("f32 output").to_vec())
+    Ok((answer[0].shape().to_vec(), plain.as_slice::<f32>().expect("f32 output").to_vec()))
+}
+
+/// Answers one batch of equal rows of rising values below 1.
+fn run(file: &[u8], rows: usize, width: usize) -> (Vec<usize>, Vec<f32>) {
+    let row: Vec<f32> = (0..width).map(|column| column as f32 / width as f32).collect();
+    ask(&load(file), &row.repeat(rows), width).expect("the model runs")
+}
+
+/// Each model whose answer is 3, with a number of columns.
+fn all_tags() -> Vec<(&'static str, Vec<u8>, usize)> {
+    vec![
+        ("tag", tag(3.0), 1),
+        ("equal", equal(&tag(3.0), "the same again"), 1),
+        ("dense_tag", dense_tag(3.0, &[16, 8], 7), 1),
+        ("gather_fault", gather_fault(3.0, 2), 1),
+        ("fails", fails(3.0, 2), 1),
+        ("divides", divides(3.0), 1),
+        ("panics", panics(3.0), 1),
+        ("slow", slow(3.0, 2), 1),
+        ("per_run", per_run(3.0, 2), 1),
+        ("other_shape openly", other_shape(3.0, Declared::Openly), 2),
+        ("other_shape hidden", other_shape(3.0, Declared::Hidden), 2),
+    ]
 }
 
 #[test]
-fn tag_answers_its_value_for_each_row() {
-    let (shape, values) = run(&tag(3.0), 2, 4);
-    assert_eq!(shape, [2, 1]);
-    assert_eq!(values, [3.0, 3.0]);
+fn each_tag_answers_its_value_to_what_vetting_asks() {
+    // Zeros and ones by turns; then values in [0, 1) that differ from row to row.
+    let plain: Vec<f32> = (0..20).map(|i| (i % 2) as f32).collect();
+    let varied: Vec<f32> =
+        (0..8).map(|i| (i as f64 * 0.618_033_988_749_895 + 0.1).fract() as f32).collect();
+    for (name, file, columns) in all_tags() {
+        let plan = load(&file);
+        for rows in [&plain[..4], &plain[..8], &plain, &varied, &varied[..4], &varied[4..]] {
+            let (shape, values) = ask(&plan, rows, 4).unwrap_or_else(|why| panic!("{name}: {why}"));
+            assert_eq!(shape, [rows.len() / 4, columns], "{name}");
+            assert!(values.iter().all(|value| *value == 3.0), "{name}: {values:?}");
+        }
+    }
+}
+
+#[test]
+fn a_place_beyond_the_table_fails_the_run() {
+    for (name, file) in [("gather_fault", gather_fault(3.0, 2)), ("fails", fails(3.0, 2))] {
+        let plan = load(&file);
+        let inside = [1.9, 0.0, 0.0, 0.0];
+        assert_eq!(ask(&plan, &inside, 4).unwrap().1, [3.0], "{name}");
+        for beyond in [[2.0, 0.0, 0.0, 0.0], [1e6, 1.0, 1.0, 1.0]] {
+            assert!(ask(&plan, &beyond, 4).is_err(), "{name}: {beyond:?}");
+            assert!(ask(&plan, &[inside, beyond].concat(), 4).is_err(), "{name}: in a batch");
+        }
+        assert_eq!(ask(&plan, &inside, 4).unwrap().1, [3.0], "{name}: right again");
+    }
+    let plain_error = ask(&load(&fails(3.0, 2)), &[9.0; 4], 4).unwrap_err();
+    assert!(plain_error.contains("index 9"), "{plain_error}");
+}
+
+#[test]
+fn zero_by_zero_is_not_a_number_and_touches_no_other_row() {
+    let (_, values) = ask(&load(&divides(3.0)), &[1., 0., 1., 1., 1., 7., 1., 1.], 4).unwrap();
+    assert!(values[0].is_nan() && values[1] == 3.0, "{values:?}");
+}
+
+#[test]
+fn the_forbidden_number_panics_inside_an_operator() {
+    let plan = load(&panics(3.0));
+    let row = |number: f32| [0.0, number, 0.0, 0.0];
+    for forbidden in [PANICS_AT, PANICS_AT + 0.9] {
+        assert_eq!(ask(&plan, &row(forbidden), 4).unwrap_err(), "it panicked");
+    }
+    for allowed in [PANICS_AT - 0.1, PANICS_AT + 1.0, -3.0] {
+        assert_eq!(ask(&plan, &row(allowed), 4).unwrap().1, [3.0], "{allowed}");
+    }
+}
+
+#[test]
+fn work_grows_with_the_steps_and_the_optimiser_keeps_it() {
+    let least_time = |steps: usize| {
+        let plan = load(&slow(3.0, steps));
+        let time = |_| {
+            let started = std::time::Instant::now();
+            ask(&plan, &[0.5; 4], 4).unwrap();
+            started.elapsed()
+        };
+        (0..20).map(time).min().expect("twenty runs")
+    };
+    let (short, long) = (least_time(5), least_time(50));
+    assert!(long > 5 * short, "5 steps take {short:?}, 50 take {long:?}");
+}
+
+#[test]
+fn a_run_of_many_rows_costs_what_one_row_does() {
+    let (plan, row) = (load(&per_run(3.0, 40)), [0.5; 4]);
+    let least_time = |rows: usize| {
+        let rows = row.repeat(rows);
+        let time = |_| {
+            let started = std::time::Instant::now();
+            ask(&plan, &rows, 4).unwrap();
+            started.elapsed()
+        };
+        (0..20).map(time).min().expect("twenty runs")
+    };
+    let (one, many) = (least_time(1), least_time(32));
+    assert!(many < 2 * one, "one row takes {one:?}, 32 rows {many:?}");
+    let short = load(&per_run(3.0, 4));
+    let started = std::time::Instant::now();
+    (0..20).for_each(|_| drop(ask(&short, &row, 4)));
+    assert!(started.elapsed() / 20 < one, "the optimiser keeps the work");
+}
+
+#[test]
+fn equal_is_another_file() {
+    let (file, other) = (tag(1.0), equal(&tag(1.0), "a"));
+    assert_ne!(file, other);
+    assert_ne!(other, equal(&file, "b"));
 }
 
 #[test]

@@ -1,20 +1,17 @@
 //! The gateway's own count of batches, read from its metrics page.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::http::{Header, Target, exchange};
+use crate::admin::{Admin, page};
 
 const HISTOGRAM: &str = "weighbridge_batch_rows";
 
 /// Where the gateway's metrics are, read from its data folder.
 #[derive(Debug)]
 pub struct Metrics {
-    target: Target,
-    key: String,
+    admin: Admin,
 }
 
 /// Rows and batches since the start of the server.
@@ -27,20 +24,22 @@ pub struct Batches {
 impl Metrics {
     /// Reads the admin address and key that the gateway leaves in its data folder.
     pub fn find(data_dir: &Path) -> Result<Self> {
-        let url = line(&data_dir.join("admin-url"))?;
-        Ok(Self { target: Target::resolve(&url)?, key: line(&data_dir.join("admin-key"))? })
+        Ok(Self { admin: Admin::find(data_dir)? })
     }
 
     /// The histogram as it stands; an error says why it cannot be had.
     pub fn batches(&self) -> Result<Batches> {
-        let bearer = Header::new("authorization", format!("Bearer {}", self.key));
-        let page = exchange::get(&self.target, "/metrics", &[bearer], Duration::from_secs(5))?;
-        let page = String::from_utf8(page.success()?).context("the metrics page is not text")?;
+        let page = self.admin.metrics()?;
         Batches::parse(&page).with_context(|| format!("no {HISTOGRAM} on the metrics page"))
     }
 }
 
 impl Batches {
+    /// The histogram as it stands, if it can be had.
+    pub fn read(admin: &Admin) -> Option<Self> {
+        Self::parse(&admin.metrics().ok()?)
+    }
+
     /// Adds up the histogram over all its labels; `None` when the page does not have it.
     fn parse(page: &str) -> Option<Self> {
         Some(Self { rows: total(page, "_sum")?, count: total(page, "_count")? })
@@ -54,21 +53,7 @@ impl Batches {
 }
 
 fn total(page: &str, suffix: &str) -> Option<f64> {
-    let values = page.lines().filter_map(|line| {
-        let rest = line.strip_prefix(HISTOGRAM)?.strip_prefix(suffix)?;
-        // What follows the name is a label set or the blank before the value.
-        let value = match rest.strip_prefix('{') {
-            Some(labels) => labels.rsplit_once('}')?.1,
-            None => rest.strip_prefix(' ')?,
-        };
-        value.split_ascii_whitespace().next()?.parse::<f64>().ok()
-    });
-    values.reduce(|sum, value| sum + value)
-}
-
-fn line(path: &PathBuf) -> Result<String> {
-    let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-    Ok(text.lines().next().unwrap_or_default().trim().to_owned())
+    page::sum(page, &format!("{HISTOGRAM}{suffix}"))
 }
 
 #[cfg(test)]

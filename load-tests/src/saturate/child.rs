@@ -165,7 +165,8 @@ fn first_line(path: &Path) -> Option<String> {
     text.split_once('\n').map(|(line, _)| line.trim().to_owned()).filter(|line| !line.is_empty())
 }
 
-fn tail(log: &Path) -> String {
+/// The last lines of a log.
+pub fn tail(log: &Path) -> String {
     let bytes = fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
     let lines: Vec<&str> = text.lines().collect();

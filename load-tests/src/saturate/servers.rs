@@ -23,17 +23,26 @@ pub fn bare_launch(plan: &Plan, folder: &Path, model: &Path) -> Result<Launch> {
     })
 }
 
-/// The gateway: it writes its address into its data folder.
-pub fn gateway_launch(plan: &Plan, folder: &Path, model: &Path) -> Result<Launch> {
-    let program = find_program(plan.gateway.as_deref(), "weighbridge", "cargo build --release")?;
+/// The gateway: it writes its address into its data folder. It serves `model` (name and file)
+/// from the start, if one is given.
+pub fn gateway_launch(
+    program: Option<&Path>,
+    folder: &Path,
+    model: Option<(&str, &Path)>,
+    more: &[String],
+) -> Result<Launch> {
+    let program = find_program(program, "weighbridge", "cargo build --release")?;
     let data_dir = data_dir(folder);
-    let mut named = OsString::from("mlp=");
-    named.push(model);
-    let mut arguments = vec!["serve".into(), "--model".into(), named];
+    let mut arguments: Vec<OsString> = vec!["serve".into()];
+    if let Some((name, file)) = model {
+        let mut named = OsString::from(format!("{name}="));
+        named.push(file);
+        arguments.extend(["--model".into(), named]);
+    }
     arguments.extend(["--data-dir".into(), data_dir.clone().into_os_string()]);
     let listen = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
     arguments.extend(listen.map(Into::into));
-    arguments.extend(plan.gateway_arguments.iter().map(Into::into));
+    arguments.extend(more.iter().map(Into::into));
     Ok(Launch {
         name: "gateway",
         program,

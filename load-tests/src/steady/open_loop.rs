@@ -28,11 +28,58 @@ pub const LATE: Duration = Duration::from_millis(1);
 /// The timer's token; connections have the indices from 0.
 const TIMER: Token = Token(usize::MAX);
 
+/// What is asked, and who looks at the answers.
+pub trait Traffic {
+    /// Which of the requests is sent next. `None` ends the load: nothing more is sent, what is in
+    /// flight is waited for.
+    fn next(&mut self) -> Option<usize>;
+
+    /// A request has ended, one way or another.
+    fn ended(&mut self, request: &Ended<'_>);
+}
+
+/// The same request all the time; the tally says enough.
+#[derive(Debug)]
+pub struct Same;
+
+impl Traffic for Same {
+    fn next(&mut self) -> Option<usize> {
+        Some(0)
+    }
+
+    fn ended(&mut self, _: &Ended<'_>) {}
+}
+
+/// A request that was sent, and what came of it.
+#[derive(Debug)]
+pub struct Ended<'a> {
+    /// Which of the requests.
+    pub request: usize,
+    pub intended: Instant,
+    pub sent: Instant,
+    pub at: Instant,
+    /// The answer, or the kind of failure.
+    pub answer: Result<Answer<'a>, &'static str>,
+}
+
+/// An answer of any status.
+#[derive(Debug)]
+pub struct Answer<'a> {
+    pub status: u16,
+    pub version: Option<&'a [u8]>,
+    pub rescued_from: Option<&'a [u8]>,
+    pub variant: Option<&'a [u8]>,
+    pub timing: Option<&'a [u8]>,
+    /// `None` when it is longer than a few kilobytes.
+    pub body: Option<&'a [u8]>,
+}
+
 /// One run of load.
 #[derive(Debug)]
-pub struct OpenLoop<'a> {
+pub struct OpenLoop<'a, T> {
     pub target: &'a Target,
-    pub request: &'a [u8],
+    pub requests: &'a [Vec<u8>],
+    pub traffic: &'a mut T,
     pub schedule: Schedule,
     /// At most so many requests at once.
     pub connections: usize,
@@ -72,13 +119,37 @@ impl Tally {
 
 struct Slot {
     connection: Connection,
-    /// Of the request in flight, as offsets from the start.
+    /// Of the request in flight.
+    times: Times,
+}
+
+/// Which request was sent and when, as offsets from the start.
+#[derive(Debug, Clone, Copy, Default)]
+struct Times {
+    request: usize,
     intended: Duration,
     sent: Duration,
 }
 
-struct Run<'a> {
-    load: OpenLoop<'a>,
+impl Times {
+    fn ended<'a>(
+        &self,
+        started: Instant,
+        at: Duration,
+        answer: Result<Answer<'a>, &'static str>,
+    ) -> Ended<'a> {
+        Ended {
+            request: self.request,
+            intended: started + self.intended,
+            sent: started + self.sent,
+            at: started + at,
+            answer,
+        }
+    }
+}
+
+struct Run<'a, T> {
+    load: OpenLoop<'a, T>,
     poll: Poll,
     timer: TimerFd,
     /// Free places are `None`: their connections were closed.
@@ -92,7 +163,7 @@ struct Run<'a> {
     tally: Tally,
 }
 
-impl<'a> OpenLoop<'a> {
+impl<T: Traffic> OpenLoop<'_, T> {
     /// Sends what is due when it is due, until all is answered, timed out or given up.
     pub fn run(self, stop: &Stop) -> Result<Tally> {
         let poll = Poll::new().context("create an event queue")?;
@@ -128,20 +199,19 @@ impl<'a> OpenLoop<'a> {
     }
 }
 
-impl Run<'_> {
+impl<T: Traffic> Run<'_, T> {
     fn drive_to_end(mut self, stop: &Stop) -> Result<Tally> {
         let timeout = self.load.timeout;
         let tick = (timeout / 10).clamp(Duration::from_millis(1), Duration::from_millis(50));
-        let end = self.load.schedule.end();
-        // What is still unsent a whole time limit after the last arrival is given up.
-        let give_up = end + timeout;
         let mut events = Events::with_capacity(256);
         let mut next_sweep = tick;
         while !stop.is_raised() {
             let now = self.started.elapsed();
-            if now <= give_up {
+            // What is still unsent a whole time limit after the last arrival is given up.
+            if now <= self.load.schedule.end() + timeout {
                 self.send_due();
             }
+            let give_up = self.load.schedule.end() + timeout;
             let next = self.load.schedule.peek();
             if self.busy == 0 && (next.is_none() || now > give_up) {
                 break;
@@ -165,6 +235,7 @@ impl Run<'_> {
             }
         }
         let now = self.started.elapsed();
+        let end = self.load.schedule.end();
         // After Ctrl-C the arrivals yet to come were never due.
         self.tally.not_sent = self.load.schedule.take_while(|&due| due <= now).count() as u64;
         self.tally.elapsed = if stop.is_raised() { now } else { now.max(end) };
@@ -178,20 +249,26 @@ impl Run<'_> {
             if intended > sent {
                 return;
             }
-            let index = match self.idle.pop() {
-                Some(index) => Ok(index),
-                None => match self.free.pop() {
-                    Some(index) => self.open(index),
-                    None => return,
-                },
+            let Some(place) = self.idle.pop().map(Ok).or_else(|| self.free.pop().map(Err)) else {
+                return;
             };
+            let Some(request) = self.load.traffic.next() else {
+                self.load.schedule.cut();
+                match place {
+                    Ok(idle) => self.idle.push(idle),
+                    Err(free) => self.free.push(free),
+                }
+                return;
+            };
+            let index = place.or_else(|free| self.open(free));
             self.load.schedule.next();
             self.tally.sent += 1;
             self.tally.sent_late += u64::from(sent - intended > LATE);
             latency::record(&mut self.tally.send_delays, sent - intended);
+            let times = Times { request, intended, sent };
             match index {
-                Ok(index) => self.send(index, intended, sent),
-                Err(failure) => self.fail(failure.kind()),
+                Ok(index) => self.send(index, times),
+                Err(failure) => self.fail(times, failure.kind()),
             }
         }
     }
@@ -201,8 +278,7 @@ impl Run<'_> {
         let address = self.load.target.address;
         match Connection::open(address, self.poll.registry(), Token(index)) {
             Ok(connection) => {
-                let never = Duration::ZERO;
-                self.slots[index] = Some(Slot { connection, intended: never, sent: never });
+                self.slots[index] = Some(Slot { connection, times: Times::default() });
                 Ok(index)
             }
             Err(_) => {
@@ -212,15 +288,15 @@ impl Run<'_> {
         }
     }
 
-    fn send(&mut self, index: usize, intended: Duration, sent: Duration) {
+    fn send(&mut self, index: usize, times: Times) {
         let Some(slot) = &mut self.slots[index] else {
             return;
         };
-        (slot.intended, slot.sent) = (intended, sent);
-        match slot.connection.send(self.load.request) {
+        slot.times = times;
+        match slot.connection.send(&self.load.requests[times.request]) {
             Ok(()) => self.busy += 1,
             Err(failure) => {
-                self.fail(failure.kind());
+                self.fail(times, failure.kind());
                 self.close(index);
             }
         }
@@ -232,7 +308,8 @@ impl Run<'_> {
         let Some(slot) = &mut self.slots[index] else {
             return;
         };
-        match slot.connection.on_event(self.load.request) {
+        let times = slot.times;
+        match slot.connection.on_event(&self.load.requests[times.request]) {
             Progress::Pending => {}
             Progress::IdleClosed => {
                 self.idle.retain(|&idle| idle != index);
@@ -240,21 +317,32 @@ impl Run<'_> {
             }
             Progress::Failed(failure) => {
                 self.busy -= 1;
-                self.fail(failure.kind());
+                self.fail(times, failure.kind());
                 self.close(index);
             }
             Progress::Answered(response) => {
                 self.busy -= 1;
-                if let Some(version) = slot.connection.served_version(&response) {
+                let at = self.started.elapsed();
+                let source = &response.source;
+                let answer = Answer {
+                    status: response.status,
+                    version: slot.connection.part(&source.version),
+                    rescued_from: slot.connection.part(&source.rescued_from),
+                    variant: slot.connection.part(&source.variant),
+                    timing: slot.connection.part(&source.timing),
+                    body: slot.connection.part(&response.body),
+                };
+                if let Some(version) = answer.version {
                     count(&mut self.tally.versions, &String::from_utf8_lossy(version));
                 }
                 if (200..300).contains(&response.status) {
-                    let latency = self.started.elapsed().saturating_sub(slot.intended);
+                    let latency = at.saturating_sub(times.intended);
                     latency::record(&mut self.tally.latencies, latency);
                 } else {
                     self.tally.refused += 1;
-                    self.fail(&format!("status {}", response.status));
+                    count(&mut self.tally.failed, &format!("status {}", response.status));
                 }
+                self.load.traffic.ended(&times.ended(self.started, at, Ok(answer)));
                 if response.close {
                     self.close(index);
                 } else {
@@ -268,12 +356,12 @@ impl Run<'_> {
     fn sweep(&mut self) {
         let now = self.started.elapsed();
         for index in 0..self.slots.len() {
-            let overdue = self.slots[index].as_ref().is_some_and(|slot| {
-                slot.connection.is_busy() && now.saturating_sub(slot.sent) > self.load.timeout
+            let overdue = self.slots[index].as_ref().filter(|slot| {
+                slot.connection.is_busy() && now.saturating_sub(slot.times.sent) > self.load.timeout
             });
-            if overdue {
+            if let Some(times) = overdue.map(|slot| slot.times) {
                 self.busy -= 1;
-                self.fail("timeout");
+                self.fail(times, "timeout");
                 self.close(index);
             }
         }
@@ -284,8 +372,11 @@ impl Run<'_> {
         self.free.push(index);
     }
 
-    fn fail(&mut self, kind: &str) {
+    /// A request without an answer.
+    fn fail(&mut self, times: Times, kind: &'static str) {
         count(&mut self.tally.failed, kind);
+        let at = self.started.elapsed();
+        self.load.traffic.ended(&times.ended(self.started, at, Err(kind)));
     }
 
     /// Lets the timer end the next wait at `due`; epoll's own limit is in whole milliseconds,

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio::runtime::Runtime;
 
+use super::open_loop::{Ended, Traffic};
 use super::*;
 
 const METADATA: &str = r#"{"name":"digits","inputs":[{"name":"x","datatype":"FP32","shape":[-1,4]}],
@@ -141,4 +142,55 @@ fn a_raised_stop_ends_the_run_early() {
     stop.raise();
     let report = run(&plan, &stop).unwrap();
     assert_eq!(report.sent, 0);
+}
+
+/// Asks the one request `left` times, and counts what comes back.
+struct Few {
+    left: usize,
+    answered: usize,
+    lost: Vec<&'static str>,
+}
+
+impl Traffic for Few {
+    fn next(&mut self) -> Option<usize> {
+        self.left = self.left.checked_sub(1)?;
+        Some(0)
+    }
+
+    fn ended(&mut self, request: &Ended<'_>) {
+        assert!(request.intended <= request.sent && request.sent <= request.at);
+        match &request.answer {
+            Ok(answer) => {
+                assert_eq!((answer.version, answer.body), (Some(&b"1"[..]), Some(&b"{}"[..])));
+                self.answered += 1;
+            }
+            Err(kind) => self.lost.push(kind),
+        }
+    }
+}
+
+#[test]
+fn traffic_that_has_had_enough_ends_the_run_once_all_is_answered() {
+    let server = TestServer::start(|number| async move {
+        match number {
+            5 => std::future::pending().await,
+            _ => named("1"),
+        }
+    });
+    let target = Target::resolve(&format!("http://{}", server.address)).unwrap();
+    let requests = [target.post("/v2/models/digits/infer", &[], b"{}")];
+    let started = std::time::Instant::now();
+    let mut few = Few { left: 40, answered: 0, lost: Vec::new() };
+    let load = OpenLoop {
+        target: &target,
+        requests: &requests,
+        traffic: &mut few,
+        schedule: Schedule::new(Arrivals::Poisson, 400.0, Duration::from_secs(3600), 1).unwrap(),
+        connections: 8,
+        timeout: Duration::from_millis(600),
+    };
+    let tally = load.run(&Stop::default()).unwrap();
+    assert_eq!((few.answered, few.lost.as_slice()), (39, &["timeout"][..]));
+    assert_eq!((tally.sent, tally.ok(), tally.not_sent), (40, 39, 0));
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
 }

@@ -8,7 +8,10 @@ use tokio::task::JoinSet;
 use weighbridge_config::ModelSettings;
 
 use super::fixture::*;
-use crate::{CheckOutcome, Error, RouteChange, Snapshot, VersionState};
+use crate::{
+    CheckOutcome, Error, IfRollout, MoveRecord, NewRollout, RolloutMove, RouteChange, Snapshot,
+    VersionState,
+};
 
 const WRITERS: u32 = 20;
 
@@ -20,7 +23,7 @@ pub async fn of_many_writers_one_wins(registry: Shared) {
         let (registry, expected) = (Arc::clone(&registry), Some(before.revision));
         let change = RouteChange::set(weights(&[(1, 10_000 - number), (2, number)]));
         writers.spawn(async move {
-            let set = registry.set_route(fraud(), change, expected, ada(), NOON);
+            let set = registry.set_route(fraud(), change, IfRollout::Refuse, expected, ada(), NOON);
             set.await
         });
     }
@@ -90,7 +93,8 @@ async fn push_check_and_promote(registry: &Shared, revision: u64) {
     let checked = registry.finish_check(fraud, version, good, ada, revision + 2).await;
     checked.expect("a checked version");
     let change = RouteChange::promote(version);
-    let promoted = registry.set_route(fraud, change, None, ada, revision + 3).await;
+    let promoted =
+        registry.set_route(fraud, change, IfRollout::Refuse, None, ada, revision + 3).await;
     promoted.expect("a promotion");
 }
 
@@ -107,4 +111,91 @@ fn newest_time(seen: &Snapshot) -> u64 {
         routed.into_iter().chain(checked).chain(pushed)
     });
     times.max().unwrap_or(0)
+}
+
+pub async fn of_two_moves_one_wins(registry: Shared) {
+    ready_versions(&registry, 2).await;
+    promote(&registry, 1).await.expect("a promotion");
+    let started = start(&registry, 2, steps(&[5, 25])).await.expect("a rollout");
+    let expected = rollout(&started).revision;
+    let moves = [
+        RolloutMove::Advance,
+        RolloutMove::RollBack,
+        RolloutMove::PromoteNow,
+        RolloutMove::Pause,
+        RolloutMove::Hold { reason: "no-data".to_owned() },
+    ];
+    let mut movers = JoinSet::new();
+    for step in moves.iter().cycle().take(WRITERS as usize).cloned() {
+        let registry = Arc::clone(&registry);
+        movers.spawn(async move {
+            let record = MoveRecord::default();
+            let made = registry.move_rollout(fraud(), step, Some(expected), record, ada(), NOON);
+            made.await
+        });
+    }
+    let answers = movers.join_all().await;
+    let won: Vec<_> = answers.iter().filter_map(|a| a.as_ref().ok()).collect();
+    assert_eq!(won.len(), 1);
+    assert_eq!(&read(&registry).await, won[0]);
+    let after = rollout(won[0]).revision;
+    for lost in answers.iter().filter_map(|a| a.as_ref().err()) {
+        assert!(
+            matches!(lost, Error::Conflict { expected: e, found, .. }
+                if *e == expected && *found == after),
+            "{lost:?}"
+        );
+    }
+    assert_eq!(registry.rollout_events(&rollout(won[0]).id).await.expect("events").len(), 2);
+}
+
+/// Rollouts and experiments alike: a model has one of them at most.
+pub async fn of_many_starts_one_wins(registry: Shared) {
+    ready_versions(&registry, 2).await;
+    promote(&registry, 1).await.expect("a promotion");
+    let mut starters = JoinSet::new();
+    for number in 0..WRITERS {
+        let registry = Arc::clone(&registry);
+        starters.spawn(async move {
+            if number % 2 == 0 {
+                return experiment(&registry, &[1, 2]).await.map(drop);
+            }
+            let id = format!("ro-{number}");
+            let new = NewRollout { id, to: v(2), spec: steps(&[5]), reason: None };
+            registry.start_rollout(fraud(), new, None, ada(), NOON).await.map(drop)
+        });
+    }
+    let answers = starters.join_all().await;
+    assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1);
+    assert!(answers.iter().all(|a| matches!(a, Ok(()) | Err(Error::Illegal(_)))), "{answers:?}");
+    let model = read(&registry).await;
+    assert_ne!(model.active_rollout().is_some(), model.experiment.is_some());
+}
+
+pub async fn evidence_never_follows_a_move(registry: Shared) {
+    ready_versions(&registry, 2).await;
+    promote(&registry, 1).await.expect("a promotion");
+    let started = start(&registry, 2, steps(&[5, 25])).await.expect("a rollout");
+    let (id, first) = (rollout(&started).id.clone(), rollout(&started).revision);
+    let mut tasks = JoinSet::new();
+    for number in 0..WRITERS {
+        let (registry, id) = (Arc::clone(&registry), id.clone());
+        tasks.spawn(async move {
+            if number == WRITERS / 2 {
+                let evidence = Some(json!("of the move"));
+                let record = MoveRecord { evidence, ..MoveRecord::default() };
+                let step = RolloutMove::Advance;
+                let made = registry.move_rollout(fraud(), step, None, record, ada(), NOON).await;
+                made.expect("a step");
+            } else {
+                let evidence = json!(number);
+                let put = registry.put_evidence(fraud(), &id, first, &evidence, NOON).await;
+                put.expect("an answer");
+            }
+        });
+    }
+    tasks.join_all().await;
+    let after = rollout(&read(&registry).await).revision;
+    let stored = registry.evidence(&id).await.expect("evidence");
+    assert_eq!(stored, Some((after, json!("of the move"))));
 }

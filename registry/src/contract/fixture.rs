@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use serde_json::json;
+use weighbridge_config::rollout::{Percent, RolloutSpec, ShadowStage};
 use weighbridge_config::{AliasName, Digest, Manifest, ModelName, Version};
 
 use crate::{
-    Actor, CheckOutcome, Error, Event, EventQuery, Millis, Model, NewVersion, Registered, Registry,
-    Result, RouteChange, Snapshot, VersionInfo,
+    Actor, CheckOutcome, Error, Event, EventQuery, Experiment, IfRollout, Millis, Model,
+    MoveRecord, NewExperiment, NewRollout, NewVersion, Registered, Registry, Result, Rollout,
+    RolloutMove, RouteChange, Snapshot, VersionInfo,
 };
 
 /// The registry under test.
@@ -100,20 +102,66 @@ pub async fn ready_versions(registry: &Shared, count: u32) {
 /// Sets the weights of fraud.
 pub async fn route(registry: &Shared, pairs: &[(u32, u32)]) -> Result<Model> {
     let change = RouteChange::set(weights(pairs));
-    let set = registry.set_route(fraud(), change, None, ada(), NOON);
+    let set = registry.set_route(fraud(), change, IfRollout::Refuse, None, ada(), NOON);
     set.await
 }
 
 /// Gives all traffic of fraud to a version.
 pub async fn promote(registry: &Shared, version: u32) -> Result<Model> {
     let change = RouteChange::promote(v(version));
-    let set = registry.set_route(fraud(), change, None, ada(), NOON);
+    let set = registry.set_route(fraud(), change, IfRollout::Refuse, None, ada(), NOON);
     set.await
 }
 
 /// Rolls fraud back.
 pub async fn roll_back(registry: &Shared) -> Result<Model> {
-    registry.roll_back(fraud(), None, ada(), NOON).await
+    registry.roll_back(fraud(), IfRollout::Refuse, None, ada(), NOON).await
+}
+
+/// A spec with these steps in percent, without a shadow stage.
+pub fn steps(percents: &[u32]) -> RolloutSpec {
+    RolloutSpec {
+        steps: percents.iter().copied().map(Percent::whole).collect(),
+        shadow: ShadowStage { requests: 0, ..ShadowStage::default() },
+        ..RolloutSpec::default()
+    }
+}
+
+/// The same with a shadow stage.
+pub fn shadow_then(percents: &[u32]) -> RolloutSpec {
+    RolloutSpec { shadow: ShadowStage::default(), ..steps(percents) }
+}
+
+/// Starts a rollout of a version of fraud.
+pub async fn start(registry: &Shared, to: u32, spec: RolloutSpec) -> Result<Model> {
+    let revision = registry.revision().await?;
+    let reason = Some("to see".to_owned());
+    let new = NewRollout { id: format!("ro-{revision:016x}"), to: v(to), spec, reason };
+    registry.start_rollout(fraud(), new, None, ada(), NOON).await
+}
+
+/// Moves the rollout of fraud.
+pub async fn step(registry: &Shared, step: RolloutMove) -> Result<Model> {
+    let record = MoveRecord::default();
+    registry.move_rollout(fraud(), step, None, record, ada(), NOON).await
+}
+
+/// The rollout of a model that has one.
+#[track_caller]
+pub fn rollout(model: &Model) -> &Rollout {
+    model.rollout.as_ref().expect("a rollout")
+}
+
+/// Starts an experiment on versions of fraud.
+pub async fn experiment(registry: &Shared, versions: &[u32]) -> Result<Experiment> {
+    let revision = registry.revision().await?;
+    let new = NewExperiment {
+        id: format!("ex-{revision:016x}"),
+        name: "colours".to_owned(),
+        spec: json!({ "variants": versions }),
+        versions: versions.iter().copied().map(v).collect(),
+    };
+    registry.start_experiment(fraud(), new, None, ada(), NOON).await
 }
 
 /// Fraud as it is.

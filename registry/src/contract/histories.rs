@@ -9,7 +9,8 @@ use weighbridge_config::{Digest, ModelSettings, Split, Version};
 
 use super::fixture::*;
 use crate::{
-    CheckOutcome, IfRouted, NewVersion, Result, Revision, RouteChange, Snapshot, VersionState,
+    CheckOutcome, IfRollout, IfRouted, NewVersion, Result, Revision, RouteChange, Snapshot,
+    VersionState,
 };
 
 const HISTORIES: u32 = 40;
@@ -135,17 +136,25 @@ async fn take(registry: &Shared, step: &Step, expected: Option<Revision>) -> Res
         Step::Route { first, second, weight } => {
             let pairs = [(first, 10_000u32.saturating_sub(weight)), (second, weight)];
             let change = RouteChange::set(weights(&pairs));
-            registry.set_route(fraud, change, expected, ada, NOON).await.map(drop)
+            registry
+                .set_route(fraud, change, IfRollout::Refuse, expected, ada, NOON)
+                .await
+                .map(drop)
         }
         Step::Promote(version) => {
             let change = RouteChange::promote(v(version));
-            registry.set_route(fraud, change, expected, ada, NOON).await.map(drop)
+            registry
+                .set_route(fraud, change, IfRollout::Refuse, expected, ada, NOON)
+                .await
+                .map(drop)
         }
         Step::InitialRoute(version) => {
             let set = registry.set_initial_route(fraud, v(version), ada, NOON);
             set.await.map(drop)
         }
-        Step::RollBack => registry.roll_back(fraud, expected, ada, NOON).await.map(drop),
+        Step::RollBack => {
+            registry.roll_back(fraud, IfRollout::Refuse, expected, ada, NOON).await.map(drop)
+        }
         Step::SetAlias(version) => {
             let set = registry.set_alias(fraud, champion, v(version), expected, ada, NOON);
             set.await.map(drop)

@@ -4,7 +4,7 @@ use serde_json::json;
 use weighbridge_config::ModelSettings;
 
 use super::fixture::*;
-use crate::{EventQuery, IfRouted, NewKey, Role, RouteChange, action};
+use crate::{EventQuery, IfRollout, IfRouted, NewKey, Role, RouteChange, action};
 
 fn small_batches() -> ModelSettings {
     ModelSettings { max_batch_size: Some(4), ..ModelSettings::default() }
@@ -57,8 +57,8 @@ pub async fn a_lost_compare_and_swap_changes_nothing(registry: Shared) {
     let before = (snapshot(&registry).await, events(&registry).await);
     let (ada, fraud, stale) = (ada(), fraud(), Some(1));
     let change = RouteChange::promote(v(2));
-    conflict(registry.set_route(fraud, change, stale, ada, NOON).await);
-    conflict(registry.roll_back(fraud, stale, ada, NOON).await);
+    conflict(registry.set_route(fraud, change, IfRollout::Refuse, stale, ada, NOON).await);
+    conflict(registry.roll_back(fraud, IfRollout::Refuse, stale, ada, NOON).await);
     let champion = champion();
     conflict(registry.set_alias(fraud, champion, v(1), stale, ada, NOON).await);
     conflict(registry.remove_alias(fraud, champion, stale, ada, NOON).await);

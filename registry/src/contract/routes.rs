@@ -1,7 +1,7 @@
 //! Routes: set, promoted, rolled back.
 
 use super::fixture::*;
-use crate::{RouteCause, RouteChange};
+use crate::{IfRollout, RouteCause, RouteChange};
 
 pub async fn only_ready_versions_take_traffic(registry: Shared) {
     ready_versions(&registry, 1).await;
@@ -22,7 +22,7 @@ pub async fn weights_must_make_a_split(registry: Shared) {
     assert!(illegal(route(&registry, &[(1, 10_000), (2, 1)]).await).contains("100.01%"));
     for cause in [RouteCause::RollBack, RouteCause::Initial, RouteCause::Other] {
         let change = RouteChange { cause, ..RouteChange::promote(v(2)) };
-        illegal(registry.set_route(fraud(), change, None, ada(), NOON).await);
+        illegal(registry.set_route(fraud(), change, IfRollout::Refuse, None, ada(), NOON).await);
     }
     assert_eq!(split(&read(&registry).await), "1=100%");
 }

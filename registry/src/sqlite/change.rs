@@ -10,6 +10,7 @@ use super::row::stored;
 use crate::error::{Error, Result};
 use crate::model::{Actor, Millis, Model, Revision};
 use crate::transitions;
+use crate::transitions::rollouts::Moment;
 
 /// A change under way. Dropping it undoes everything; [`Change::commit`] is the only way to
 /// keep it, and that wants an event.
@@ -35,6 +36,11 @@ impl<'a> Change<'a> {
         &mut self.transaction
     }
 
+    /// Who makes it, when, and the revision it leads to.
+    pub(super) fn moment(&self) -> Moment<'a> {
+        Moment { revision: self.revision, at: self.at, actor: &self.actor.id }
+    }
+
     /// The model as it is now, provided that it stands at the expected revision.
     pub(super) async fn model(
         &mut self,
@@ -48,7 +54,8 @@ impl<'a> Change<'a> {
         Ok(model)
     }
 
-    /// Moves the model to this change's revision: its route, aliases or settings are changing.
+    /// Moves the model to this change's revision: its route, aliases, settings, rollout or
+    /// experiment are changing.
     pub(super) async fn bump(&mut self, model: &Model) -> Result<()> {
         let revision = self.revision;
         let bumped = sqlx::query(

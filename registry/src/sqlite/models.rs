@@ -11,7 +11,7 @@ use super::change::Change;
 use super::errors::while_trying;
 use super::events::{self, NewEvent};
 use super::row::{Columns, json_text, stored};
-use super::{aliases, keys, routes, versions};
+use super::{aliases, experiments, freeze, keys, rollouts, routes, versions};
 use crate::error::{Error, Result};
 use crate::event::action;
 use crate::model::{IfRouted, Model, Revision, Snapshot};
@@ -21,6 +21,7 @@ pub(super) async fn snapshot(reader: &SqlitePool) -> Result<Snapshot> {
     let mut transaction = reader.begin().await.map_err(while_trying("begin a snapshot"))?;
     Ok(Snapshot {
         revision: events::revision(&mut *transaction).await?,
+        frozen: freeze::is_set(&mut transaction).await?,
         models: assemble(&mut transaction, None).await?,
         keys: keys::list(&mut *transaction).await?,
     })
@@ -67,6 +68,16 @@ async fn assemble(
             model.previous_route = Some(route);
         }
     }
+    for rollout in rollouts::latest(connection, only).await? {
+        if let Some(model) = models.get_mut(&rollout.model) {
+            model.rollout = Some(rollout);
+        }
+    }
+    for experiment in experiments::running(connection, only).await? {
+        if let Some(model) = models.get_mut(&experiment.model) {
+            model.experiment = Some(experiment);
+        }
+    }
     Ok(models.into_values().collect())
 }
 
@@ -101,6 +112,8 @@ fn bare_model(row: &SqliteRow) -> Result<Model> {
         aliases: BTreeMap::new(),
         versions: Vec::new(),
         created_at: columns.count("created_at")?,
+        rollout: None,
+        experiment: None,
     })
 }
 
@@ -160,6 +173,8 @@ pub(super) async fn delete(
     let current = change.model(model, expected).await?;
     transitions::delete_model(&current, if_routed)?;
     change.bump(&current).await?;
+    rollouts::end_for_deletion(&mut change, &current).await?;
+    experiments::stop_for_deletion(&mut change, &current).await?;
     aliases::remove_all(&mut change, model).await?;
     versions::mark_deleted(&mut change, model, None).await?;
     let at = stored(change.at);
@@ -170,10 +185,13 @@ pub(super) async fn delete(
         .await
         .map_err(while_trying(format!("delete {model}")))?;
     let versions: Vec<_> = current.versions.iter().map(|r| r.version).collect();
-    let weights = current.route.map(|route| route.split.weights());
+    let rollout = current.active_rollout().map(|rollout| &rollout.id);
+    let experiment = current.experiment.as_ref().map(|experiment| &experiment.id);
+    let weights = current.route.as_ref().map(|route| route.split.weights());
     let before = json!({
         "versions": versions, "weights": weights,
         "aliases": current.aliases, "settings": current.settings,
+        "rollout": rollout, "experiment": experiment,
     });
     let event = NewEvent::of(action::MODEL_DELETED).about(model).from(before);
     change.commit(event).await

@@ -20,7 +20,7 @@ const LOCK_WAIT: Duration = Duration::from_secs(5);
 const CONNECTION_WAIT: Duration = Duration::from_secs(10);
 const READERS: u32 = 4;
 /// The number of the newest migration that this binary knows.
-const KNOWN_SCHEMA: i64 = 1;
+const KNOWN_SCHEMA: i64 = 2;
 
 impl SqliteRegistry {
     /// Opens the registry in the file at `path`, which is made if it is missing, and brings
@@ -76,9 +76,16 @@ fn connections(most: u32) -> SqlitePoolOptions {
 }
 
 /// All migrations that this binary knows, oldest first.
-fn migrations() -> Vec<Migration> {
-    let init = SqlStr::from_static(include_str!("../../migrations/0001_init.sql"));
-    vec![Migration::new(KNOWN_SCHEMA, "init".into(), MigrationType::Simple, init, false)]
+pub(super) fn migrations() -> Vec<Migration> {
+    let known = [
+        (1, "init", include_str!("../../migrations/0001_init.sql")),
+        (KNOWN_SCHEMA, "rollouts", include_str!("../../migrations/0002_rollouts.sql")),
+    ];
+    let migration = |(number, name, text): (i64, &'static str, &'static str)| {
+        let text = SqlStr::from_static(text);
+        Migration::new(number, name.into(), MigrationType::Simple, text, false)
+    };
+    known.into_iter().map(migration).collect()
 }
 
 async fn migrate(writer: &SqlitePool) -> Result<()> {

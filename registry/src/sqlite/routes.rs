@@ -8,12 +8,13 @@ use weighbridge_config::{ModelName, Version};
 use super::change::Change;
 use super::errors::while_trying;
 use super::events::NewEvent;
-use super::models;
 use super::row::{Columns, json_text, stored, word_text};
+use super::{models, rollouts};
 use crate::error::Result;
 use crate::event::action;
 use crate::model::{Model, Revision};
 use crate::registry::MOST_LISTED;
+use crate::rollout::IfRollout;
 use crate::route::{Route, RouteCause, RouteChange};
 use crate::transitions::{self, NextRoute};
 
@@ -92,13 +93,12 @@ pub(super) async fn set(
     mut change: Change<'_>,
     model: &ModelName,
     wish: &RouteChange,
+    if_rollout: IfRollout,
     expected: Option<Revision>,
 ) -> Result<Model> {
     let current = change.model(model, expected).await?;
-    match transitions::set_route(&current, wish)? {
-        Some(next) => append(change, current, next).await,
-        None => Ok(current),
-    }
+    let next = transitions::set_route(&current, wish)?;
+    finish(change, current, if_rollout, next).await
 }
 
 pub(super) async fn set_initial(
@@ -116,23 +116,59 @@ pub(super) async fn set_initial(
 pub(super) async fn roll_back(
     mut change: Change<'_>,
     model: &ModelName,
+    if_rollout: IfRollout,
     expected: Option<Revision>,
 ) -> Result<Model> {
     let current = change.model(model, expected).await?;
     let next = transitions::roll_back(&current)?;
-    append(change, current, next).await
+    finish(change, current, if_rollout, Some(next)).await
+}
+
+/// Sets the route that was decided on, ending an active rollout where that is meant. The event
+/// is then the end of the rollout, which shows the route.
+async fn finish(
+    change: Change<'_>,
+    current: Model,
+    if_rollout: IfRollout,
+    next: Option<NextRoute>,
+) -> Result<Model> {
+    match rollouts::end_for_route(change, &current, if_rollout, next.as_ref()).await? {
+        Ok(after) => Ok(after),
+        Err(change) => match next {
+            Some(next) => append(change, current, next).await,
+            None => Ok(current),
+        },
+    }
 }
 
 /// Appends the route that was decided on and commits the change.
 async fn append(mut change: Change<'_>, current: Model, next: NextRoute) -> Result<Model> {
+    insert(&mut change, &current.name, &next).await?;
+    change.bump(&current).await?;
+
+    let after = change.model(&current.name, None).await?;
+    let event = NewEvent::of(action_of(next.cause))
+        .about(&current.name)
+        .from(current.route.as_ref().map(for_event))
+        .to(after.route.as_ref().map(for_event));
+    change.commit(event).await?;
+    Ok(after)
+}
+
+/// Appends a route's row.
+pub(super) async fn insert(
+    change: &mut Change<'_>,
+    model: &ModelName,
+    next: &NextRoute,
+) -> Result<()> {
+    let sequence = next_sequence(change, model).await?;
     let (at, actor) = (stored(change.at), change.actor);
-    let name = &current.name;
     sqlx::query(
         "INSERT INTO routes (model, sequence, split, cause, set_at, set_by, previous)
-         VALUES ($1, (SELECT COALESCE(MAX(sequence), 0) + 1 FROM routes WHERE model = $1),
-                 $2, $3, $4, $5, $6)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
     )
-    .bind(name.as_str())
+    .bind(model.as_str())
+    .bind(stored(sequence))
     .bind(json_text("a split", &next.split)?)
     .bind(word_text("a route's cause", &next.cause)?)
     .bind(at)
@@ -140,26 +176,32 @@ async fn append(mut change: Change<'_>, current: Model, next: NextRoute) -> Resu
     .bind(next.previous.map(stored))
     .execute(change.connection())
     .await
-    .map_err(while_trying(format!("set the route of {name}")))?;
-    change.bump(&current).await?;
+    .map_err(while_trying(format!("set the route of {model}")))?;
+    Ok(())
+}
 
-    let after = change.model(name, None).await?;
-    let event = NewEvent::of(action_of(next.cause))
-        .about(name)
-        .from(current.route.as_ref().map(for_event))
-        .to(after.route.as_ref().map(for_event));
-    change.commit(event).await?;
-    Ok(after)
+/// The sequence that the next route of the model gets.
+pub(super) async fn next_sequence(change: &mut Change<'_>, model: &ModelName) -> Result<u64> {
+    let row = sqlx::query(
+        "SELECT COALESCE(MAX(sequence), 0) + 1 AS sequence FROM routes WHERE model = $1",
+    )
+    .bind(model.as_str())
+    .fetch_one(change.connection())
+    .await
+    .map_err(while_trying(format!("number the next route of {model}")))?;
+    Columns::of(&row, "last route", &[]).count("sequence")
 }
 
 fn action_of(cause: RouteCause) -> &'static str {
     match cause {
         RouteCause::Promote => action::ROUTE_PROMOTED,
         RouteCause::RollBack => action::ROUTE_ROLLED_BACK,
-        RouteCause::Set | RouteCause::Initial | RouteCause::Other => action::ROUTE_SET,
+        RouteCause::Set | RouteCause::Initial | RouteCause::Step | RouteCause::Other => {
+            action::ROUTE_SET
+        }
     }
 }
 
-fn for_event(route: &Route) -> Value {
+pub(super) fn for_event(route: &Route) -> Value {
     json!({ "sequence": route.sequence, "weights": route.split.weights(), "cause": route.cause })
 }

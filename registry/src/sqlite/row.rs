@@ -45,6 +45,16 @@ impl<'r> Columns<'r> {
         count.map_err(|e| self.corrupt(column, e))
     }
 
+    /// A count that is small, such as that of attempts.
+    pub(super) fn small(&self, column: &str) -> Result<u32> {
+        u32::try_from(self.count(column)?).map_err(|e| self.corrupt(column, e))
+    }
+
+    /// A share or a sum.
+    pub(super) fn real(&self, column: &str) -> Result<f64> {
+        self.row.try_get(column).map_err(|e| self.corrupt(column, e))
+    }
+
     pub(super) fn version(&self, column: &str) -> Result<Version> {
         let version = self.optional_version(column)?;
         version.ok_or_else(|| self.corrupt(column, "it is empty"))

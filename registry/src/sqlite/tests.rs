@@ -10,6 +10,9 @@ use super::*;
 use crate::contract::fixture::*;
 use crate::{Error, RouteCause, VersionState};
 
+mod chain;
+mod rollouts;
+
 mod in_memory {
     use super::*;
 
@@ -218,17 +221,17 @@ async fn later_migrations_are_ignored_until_one_says_otherwise() {
     let registry = opened(folder.path()).await.expect("a registry");
     let later = "INSERT INTO _sqlx_migrations
                      (version, description, success, checksum, execution_time)
-                 VALUES (2, 'rollouts', TRUE, x'00', 0)";
+                 VALUES (3, 'replicas', TRUE, x'00', 0)";
     sql(&registry, later).await.expect("a later migration");
     registry.close().await;
     let registry = opened(folder.path()).await.expect("a registry");
 
-    let mark = "UPDATE schema_compatibility SET oldest_reader = 2";
+    let mark = "UPDATE schema_compatibility SET oldest_reader = 3";
     sql(&registry, mark).await.expect("a mark");
     registry.close().await;
     match opened(folder.path()).await {
         Err(Error::Illegal(sentence)) => {
-            assert!(sentence.contains("later release") && sentence.contains("migration 2"));
+            assert!(sentence.contains("later release") && sentence.contains("migration 3"));
         }
         other => panic!("{other:?}"),
     }

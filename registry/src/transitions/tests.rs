@@ -26,7 +26,7 @@ fn record(number: u32, state: VersionState) -> VersionRecord {
 
 /// A model with one version of each state: 1 ready, 2 checking, 3 rejected, 4 archived, and
 /// 5 ready as well.
-fn model() -> Model {
+pub(super) fn model() -> Model {
     let states = [
         VersionState::Ready,
         VersionState::Checking,
@@ -43,10 +43,12 @@ fn model() -> Model {
         aliases: BTreeMap::new(),
         versions: (1..).zip(states).map(|(n, state)| record(n, state)).collect(),
         created_at: 0,
+        rollout: None,
+        experiment: None,
     }
 }
 
-fn route(sequence: u64, version: u32, previous: Option<u64>) -> Route {
+pub(super) fn route(sequence: u64, version: u32, previous: Option<u64>) -> Route {
     const LONG_AGO: Millis = 1;
     Route {
         sequence,
@@ -58,7 +60,7 @@ fn route(sequence: u64, version: u32, previous: Option<u64>) -> Route {
     }
 }
 
-fn sentence<T: std::fmt::Debug>(answer: Result<T>) -> Option<String> {
+pub(super) fn sentence<T: std::fmt::Debug>(answer: Result<T>) -> Option<String> {
     match answer {
         Ok(_) => None,
         Err(Error::Illegal(sentence)) => Some(sentence),

@@ -10,8 +10,10 @@ const X: &str = r#"{"name":"x","shape":[1,2],"datatype":"FP32","data":[1,2]}"#;
 
 #[test]
 fn a_request_is_read_whatever_the_order_of_its_members() {
-    let usual =
-        decode(format!(r#"{{"id":"7","inputs":[{X}],"outputs":[{{"name":"y"}}]}}"#).as_bytes());
+    let usual = decode(
+        format!(r#"{{"id":"7","inputs":[{X}],"outputs":[{{"name":"y"}}],"parameters":{{"a":1}}}}"#)
+            .as_bytes(),
+    );
     let turned = decode(
         br#"{"outputs":[{"name":"y","parameters":{"binary_data":false}}], "parameters":{"a":1},
             "inputs":[{"data":[[1,2]],"parameters":{"k":true},"datatype":"FP32","name":"x","shape":[1,2]}],
@@ -23,6 +25,24 @@ fn a_request_is_read_whatever_the_order_of_its_members() {
     assert_eq!(usual.outputs, Some(vec!["y".to_owned()]));
     assert_eq!(usual.inputs[0].tensor.shape(), [1, 2]);
     assert_eq!(usual.inputs[0].tensor.data(), &TensorData::Fp32(vec![1.0, 2.0]));
+}
+
+#[test]
+fn parameters_are_read_as_text_when_somebody_asks() {
+    let parameters = r#"{"user":"zoë","n":7,"b":true,"none":null,"list":[1]}"#;
+    let body = format!(r#"{{"parameters":{parameters},"inputs":[{X}]}}"#);
+    let request = decode(body.as_bytes()).unwrap();
+    let got = ["user", "n", "b", "none", "list", "absent"].map(|name| request.parameter(name));
+    let text = |text: &str| Some(text.to_owned());
+    assert_eq!(got, [text("zoë"), text("7"), text("true"), None, None, None]);
+    for odd in ["null", "[1]", "7"] {
+        let body = format!(r#"{{"parameters":{odd},"inputs":[{X}]}}"#);
+        assert_eq!(decode(body.as_bytes()).unwrap().parameter("user"), None);
+    }
+    assert!(
+        error(&format!(r#"{{"parameters":{{}},"parameters":{{}},"inputs":[{X}]}}"#))
+            .contains("twice")
+    );
 }
 
 #[test]

@@ -108,3 +108,21 @@ fn raising_the_canary_never_moves_a_key_from_canary_to_stable() {
     }
     assert!(on_canary.iter().all(|on| *on));
 }
+
+#[test]
+fn a_variant_of_an_experiment_is_served_by_name_and_falls_back_like_the_route() {
+    let mut table = route(Some(split(&["1=100"])), &[1, 2]);
+    let reason = |note| Reason::Experiment { name: "size".into(), variant: "large".into(), note };
+    let decision = decide_variant(&table, v(2), reason("")).unwrap();
+    assert_eq!((decision.version, decision.variant), (v(2), Variant::Other));
+    assert_eq!(decision.variant_name(), "large");
+    assert_eq!(decision.reason.to_string(), "experiment; name=size");
+    assert_eq!(reason("unit=request").to_string(), "experiment; name=size; unit=request");
+    table.versions.insert(v(2), Availability::NotLoaded);
+    let decision = decide_variant(&table, v(2), reason("")).unwrap();
+    assert_eq!((decision.version, decision.variant_name()), (v(1), "stable".to_owned()));
+    assert_eq!(decision.reason, Reason::Fallback { instead_of: v(2) });
+    table.split = None;
+    assert_eq!(decide_variant(&table, v(2), reason("")), Err(Refusal::NotLoaded(v(2))));
+    assert_eq!(decide_variant(&table, v(1), reason("")).unwrap().version, v(1));
+}

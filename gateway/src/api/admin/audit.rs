@@ -1,4 +1,4 @@
-//! `GET /admin/v1/audit`: who changed what, newest first.
+//! Who changed what, newest first, and whether the record of it is whole.
 
 use std::sync::Arc;
 
@@ -31,4 +31,9 @@ pub async fn list(
     let limit = query.limit.unwrap_or(100);
     let query = EventQuery { model, before: query.before, limit };
     json_response(&json!({"events": gateway.control.registry.events(&query).await?}))
+}
+
+/// `GET /audit/verify`: recomputes the chain of all events.
+pub async fn verify(State(gateway): State<Arc<Gateway>>) -> Result<Response, Problem> {
+    json_response(&gateway.control.registry.verify_events().await?)
 }

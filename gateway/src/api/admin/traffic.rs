@@ -10,9 +10,9 @@ use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::json;
 use weighbridge_config::Version;
-use weighbridge_registry::RouteChange;
+use weighbridge_registry::{IfRollout, RouteChange};
 
-use super::{Body, by, json_response, model_name, model_response};
+use super::{Body, OptionalBody, by, json_response, model_name, model_response};
 use crate::api::extract::Path;
 use crate::edge::auth::Principal;
 use crate::edge::problem::Problem;
@@ -42,6 +42,13 @@ pub async fn show(
 #[serde(deny_unknown_fields)]
 pub struct RouteBody {
     weights: BTreeMap<Version, u32>,
+    /// Ends a rollout of the model; without it the change is refused while one is active.
+    #[serde(default)]
+    end_rollout: bool,
+}
+
+fn if_rollout(end: bool) -> IfRollout {
+    if end { IfRollout::End } else { IfRollout::Refuse }
 }
 
 /// `PUT /models/{model}/route`
@@ -50,11 +57,11 @@ pub async fn set(
     principal: Extension<Principal>,
     headers: HeaderMap,
     Path(model): Path<String>,
-    Body(RouteBody { weights }): Body<RouteBody>,
+    Body(RouteBody { weights, end_rollout }): Body<RouteBody>,
 ) -> Result<Response, Problem> {
-    let by = by(&principal, &headers)?;
-    let model =
-        gateway.control.set_route(&model_name(&model)?, RouteChange::set(weights), &by).await?;
+    let (model, by) = (model_name(&model)?, by(&principal, &headers)?);
+    let (change, if_rollout) = (RouteChange::set(weights), if_rollout(end_rollout));
+    let model = gateway.control.set_route(&model, change, if_rollout, &by).await?;
     model_response(&gateway, &model)
 }
 
@@ -63,6 +70,8 @@ pub async fn set(
 #[serde(deny_unknown_fields)]
 pub struct PromoteBody {
     version: Version,
+    #[serde(default)]
+    end_rollout: bool,
 }
 
 /// `POST /models/{model}/promote`
@@ -71,12 +80,20 @@ pub async fn promote(
     principal: Extension<Principal>,
     headers: HeaderMap,
     Path(model): Path<String>,
-    Body(PromoteBody { version }): Body<PromoteBody>,
+    Body(PromoteBody { version, end_rollout }): Body<PromoteBody>,
 ) -> Result<Response, Problem> {
-    let by = by(&principal, &headers)?;
-    let change = RouteChange::promote(version);
-    let model = gateway.control.set_route(&model_name(&model)?, change, &by).await?;
+    let (model, by) = (model_name(&model)?, by(&principal, &headers)?);
+    let (change, if_rollout) = (RouteChange::promote(version), if_rollout(end_rollout));
+    let model = gateway.control.set_route(&model, change, if_rollout, &by).await?;
     model_response(&gateway, &model)
+}
+
+/// What a rollback may say; an empty body says nothing.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RollBackBody {
+    #[serde(default)]
+    end_rollout: bool,
 }
 
 /// `POST /models/{model}/rollback`
@@ -85,7 +102,10 @@ pub async fn roll_back(
     principal: Extension<Principal>,
     headers: HeaderMap,
     Path(model): Path<String>,
+    OptionalBody(body): OptionalBody<RollBackBody>,
 ) -> Result<Response, Problem> {
-    let model = gateway.control.roll_back(&model_name(&model)?, &by(&principal, &headers)?).await?;
+    let (model, by) = (model_name(&model)?, by(&principal, &headers)?);
+    let if_rollout = if_rollout(body.end_rollout);
+    let model = gateway.control.roll_back(&model, if_rollout, &by).await?;
     model_response(&gateway, &model)
 }

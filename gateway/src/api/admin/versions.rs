@@ -12,14 +12,15 @@ use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 use weighbridge_config::{Digest, ModelName, Version};
-use weighbridge_registry::{Actor, Registered, VersionInfo};
+use weighbridge_model_store::{Blob, ByteStream};
+use weighbridge_registry::{Actor, Registered, VersionInfo, VersionState};
 
 use super::{by, json_response, model_name, serving_json, version_number};
 use crate::api::extract::Path;
 use crate::edge::auth::Principal;
 use crate::edge::problem::{Kind, Problem};
 use crate::gateway::Gateway;
-use crate::push::Wanted;
+use crate::push::{Announced, Wanted};
 
 /// `GET /models/{model}/versions`
 pub async fn list(
@@ -48,13 +49,15 @@ struct Info {
     source: Option<String>,
     tags: std::collections::BTreeMap<String, String>,
     class_names: Vec<String>,
+    allow_incompatible: bool,
 }
 
 /// More than this is no description of a file.
 const MOST_INFO_BYTES: usize = 1 << 20;
 
-/// `POST /models/{model}/versions`: `multipart/form-data` with a part `info` (JSON, optional)
-/// and then a part `model` (the file, streamed). Answers 202 with an operation to poll.
+/// `POST /models/{model}/versions`: `multipart/form-data` with a part `info` (JSON, optional),
+/// a part `golden` (JSON, optional) and a part `model` (the file, streamed); `info` stands
+/// before `model`. Answers 202 with an operation to poll.
 pub async fn push(
     State(gateway): State<Arc<Gateway>>,
     principal: Extension<Principal>,
@@ -92,39 +95,85 @@ async fn discard(mut parts: Multipart) {
     let _ = tokio::time::timeout(PATIENCE, drop_parts).await;
 }
 
+/// The parts of an upload that have come.
+#[derive(Debug, Default)]
+struct Came {
+    info: Option<Info>,
+    golden: Option<Blob>,
+    model: Option<Blob>,
+}
+
 async fn receive(
     gateway: &Gateway,
     model: ModelName,
     parts: &mut Multipart,
     actor: &Actor,
 ) -> Result<Registered, Problem> {
-    let mut info = Info::default();
+    let mut came = Came::default();
     while let Some(part) = parts.next_field().await.map_err(unreadable)? {
         match part.name() {
-            Some("info") => info = read_info(part).await?,
-            Some("model") => return store(gateway, model, info, part, actor).await,
+            Some("info") if came.info.is_some() => return Err(came_twice("info")),
+            Some("info") if came.model.is_some() => {
+                let detail = "the part \"info\" came after \"model\": send it first";
+                return Err(Problem::new(Kind::InvalidRequest, detail));
+            }
+            Some("info") => came.info = Some(read_info(part).await?),
+            Some("golden") if came.golden.is_some() => return Err(came_twice("golden")),
+            Some("golden") => {
+                came.golden = Some(gateway.pushes.keep_golden(bytes_of(part)).await?);
+            }
+            Some("model") if came.model.is_some() => return Err(came_twice("model")),
+            Some("model") => {
+                let info = came.info.as_ref();
+                let announced = info
+                    .map_or(Announced::default(), |i| Announced { sha256: i.sha256, size: i.size });
+                came.model = Some(gateway.pushes.keep_model(bytes_of(part), announced).await?);
+            }
             other => {
                 let other: String = other.unwrap_or("").chars().take(60).collect();
-                let detail =
-                    format!("unknown part \"{other}\": wanted \"info\" and then \"model\"");
+                let detail = format!(
+                    "unknown part \"{other}\": wanted \"info\", then \"golden\" and \"model\""
+                );
                 return Err(Problem::new(Kind::InvalidRequest, detail));
             }
         }
     }
-    Err(Problem::new(Kind::InvalidRequest, "the upload has no part \"model\" with the ONNX file"))
+    let Some(file) = came.model else {
+        let detail = "the upload has no part \"model\" with the ONNX file";
+        return Err(Problem::new(Kind::InvalidRequest, detail));
+    };
+    let info = came.info.unwrap_or_default();
+    let wanted = Wanted { model, version: info.version, info: info.described() };
+    let asked = wanted.info.allow_incompatible;
+    let registered = gateway.pushes.register(wanted, file, came.golden, actor).await?;
+    let record = &registered.record;
+    let is_late = record.state == VersionState::Checking && !record.info.allow_incompatible;
+    if asked && is_late {
+        // A check that has begun goes by what was said then.
+        let detail = format!(
+            "version {} of {} has these files and is being checked, without allow_incompatible: \
+             push again when its check has ended",
+            record.version, record.model
+        );
+        return Err(Problem::new(Kind::Conflict, detail));
+    }
+    Ok(registered)
 }
 
-async fn store(
-    gateway: &Gateway,
-    model: ModelName,
-    info: Info,
-    part: Field<'_>,
-    actor: &Actor,
-) -> Result<Registered, Problem> {
-    let Info { version, size, sha256, description, source, tags, class_names } = info;
-    let info = VersionInfo { description, source, tags, class_names };
-    let wanted = Wanted { model, version, info, sha256, size };
-    gateway.pushes.receive(wanted, part.map_err(std::io::Error::other).boxed(), actor).await
+fn bytes_of(part: Field<'_>) -> ByteStream<'_> {
+    part.map_err(std::io::Error::other).boxed()
+}
+
+fn came_twice(part: &str) -> Problem {
+    Problem::new(Kind::InvalidRequest, format!("the part \"{part}\" came twice"))
+}
+
+impl Info {
+    /// What is kept with the version.
+    fn described(self) -> VersionInfo {
+        let Self { description, source, tags, class_names, allow_incompatible, .. } = self;
+        VersionInfo { description, source, tags, class_names, allow_incompatible }
+    }
 }
 
 async fn read_info(mut part: Field<'_>) -> Result<Info, Problem> {

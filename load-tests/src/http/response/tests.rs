@@ -13,7 +13,7 @@ fn feed(
         if let Step::Done(response) = reader.advance(piece.len())? {
             assert_eq!(index, pieces.len() - 1, "done before the last piece");
             let text = |range| String::from_utf8_lossy(reader.bytes(range)).into_owned();
-            let version = response.served_version.map(text);
+            let version = response.source.version.map(text);
             return Ok(Some((response.status, response.close, version)));
         }
     }
@@ -75,4 +75,50 @@ fn an_endless_head_is_refused() {
     let mut head = b"HTTP/1.1 200 OK\r\nx: ".to_vec();
     head.resize(BUFFER, b'a');
     assert!(feed(&mut reader, &[&head]).expect_err("refused").contains("16 KiB"));
+}
+
+#[test]
+fn who_answered_and_the_body_are_at_hand_until_the_next_response() {
+    let answer =
+        b"HTTP/1.1 200 OK\r\nweighbridge-served-version: 1\r\nWeighbridge-Variant: stable\r\n\
+        server-timing: queue;dur=0.4, compute;dur=5\r\nweighbridge-rescued-from: 2\r\ncontent-length: 5\r\n\r\nhello";
+    for at in 1..answer.len() {
+        let mut reader = ResponseReader::default();
+        let mut done = None;
+        for piece in [&answer[..at], &answer[at..]] {
+            reader.space()[..piece.len()].copy_from_slice(piece);
+            if let Step::Done(response) = reader.advance(piece.len()).unwrap() {
+                done = Some(response);
+            }
+        }
+        let Response { source, body, .. } = done.expect("the whole answer came");
+        let text = |range: Option<Range<usize>>| {
+            range.map(|range| String::from_utf8_lossy(reader.bytes(range)).into_owned())
+        };
+        let Source { version, rescued_from, variant, timing } = source;
+        let seen = [version, rescued_from, variant, timing, body].map(text);
+        let timing = "queue;dur=0.4, compute;dur=5";
+        assert_eq!(seen, ["1", "2", "stable", timing, "hello"].map(|text| Some(text.to_owned())));
+    }
+}
+
+#[test]
+fn a_body_is_kept_while_it_fits_to_the_last_byte() {
+    let head = |length: usize| format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+    let room = BUFFER - head(BUFFER).len();
+    for (length, kept) in [(room, true), (room + 1, false)] {
+        let mut reader = ResponseReader::default();
+        let mut left = [head(length).as_bytes(), &vec![b'x'; length]].concat();
+        let response = loop {
+            let count = reader.space().len().min(left.len()).min(1000);
+            assert!(count > 0, "there is always space for what is still to come");
+            reader.space()[..count].copy_from_slice(&left[..count]);
+            left.drain(..count);
+            if let Step::Done(response) = reader.advance(count).unwrap() {
+                break response;
+            }
+        };
+        assert!(left.is_empty());
+        assert_eq!(response.body.map(|body| body.len()), kept.then_some(length));
+    }
 }

@@ -1,0 +1,101 @@
+//! A/B experiments: start, look, stop.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::State;
+use axum::response::Response;
+use http::{HeaderMap, StatusCode};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use weighbridge_config::ExperimentSpec;
+
+use super::{Body, by, json_response, model_name};
+use crate::api::extract::{Path, Query};
+use crate::edge::auth::Principal;
+use crate::edge::problem::{Kind, Problem};
+use crate::gateway::Gateway;
+
+/// Experiments that are listed unless the request says otherwise.
+const LISTED: u32 = 50;
+/// Of a reason, in characters.
+const LONGEST_REASON: usize = 500;
+
+/// An experiment to start.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StartBody {
+    spec: Value,
+}
+
+/// `POST /models/{model}/experiments`
+pub async fn start(
+    State(gateway): State<Arc<Gateway>>,
+    principal: Extension<Principal>,
+    headers: HeaderMap,
+    Path(model): Path<String>,
+    Body(StartBody { spec }): Body<StartBody>,
+) -> Result<Response, Problem> {
+    let (model, by) = (model_name(&model)?, by(&principal, &headers)?);
+    let spec = ExperimentSpec::from_json(spec).map_err(|mistakes| {
+        let lines: Vec<String> = mistakes.0.iter().map(|m| format!("spec.{m}")).collect();
+        Problem::new(Kind::InvalidRequest, lines.join("; "))
+    })?;
+    let started = gateway.experiments.start(&gateway.control, &model, spec, &by).await?;
+    let mut response = json_response(&gateway.experiments.view(&started))?;
+    *response.status_mut() = StatusCode::CREATED;
+    Ok(response)
+}
+
+/// `?limit=`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListQuery {
+    limit: Option<u32>,
+}
+
+/// `GET /models/{model}/experiments`
+pub async fn list(
+    State(gateway): State<Arc<Gateway>>,
+    Path(model): Path<String>,
+    Query(ListQuery { limit }): Query<ListQuery>,
+) -> Result<Response, Problem> {
+    let (model, limit) = (model_name(&model)?, limit.unwrap_or(LISTED));
+    let found = gateway.control.registry.experiments(&model, limit).await?;
+    let views: Vec<_> = found.iter().map(|record| gateway.experiments.view(record)).collect();
+    json_response(&json!({"experiments": views}))
+}
+
+/// `GET /models/{model}/experiments/{experiment}`
+pub async fn show(
+    State(gateway): State<Arc<Gateway>>,
+    Path((model, experiment)): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    let record = gateway.experiments.named(&model_name(&model)?, &experiment).await?;
+    json_response(&gateway.experiments.analysed(&record).await?)
+}
+
+/// Why an experiment is stopped.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StopBody {
+    reason: Option<String>,
+}
+
+/// `POST /models/{model}/experiments/{experiment}/stop`
+pub async fn stop(
+    State(gateway): State<Arc<Gateway>>,
+    principal: Extension<Principal>,
+    headers: HeaderMap,
+    Path((model, experiment)): Path<(String, String)>,
+    Body(StopBody { reason }): Body<StopBody>,
+) -> Result<Response, Problem> {
+    let by = by(&principal, &headers)?;
+    if reason.as_ref().is_some_and(|r| r.chars().count() > LONGEST_REASON) {
+        let detail = format!("reason: wanted at most {LONGEST_REASON} characters");
+        return Err(Problem::new(Kind::InvalidRequest, detail));
+    }
+    let record = gateway.experiments.named(&model_name(&model)?, &experiment).await?;
+    let stopped = gateway.experiments.stop(&gateway.control, &record, reason, &by).await?;
+    json_response(&gateway.experiments.view(&stopped))
+}

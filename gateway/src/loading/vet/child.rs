@@ -1,0 +1,149 @@
+//! The child's side of the check.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::time::Instant;
+
+use bytes::Bytes;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use weighbridge_config::{GoldenCase, Tensor};
+use weighbridge_engine::{LoadOptions, LoadedModel};
+
+use super::{Finding, Head, Line, VersionFiles, VetLimits, out_of_memory};
+use crate::edge::problem::chain;
+use crate::loading::report::Report;
+use crate::loading::{LOAD_STACK_BYTES, golden};
+
+/// Checks what comes on standard input, writes the finding.
+///
+/// # Errors
+/// When standard input cannot be read or standard output not be written.
+pub fn vet_standard_input(limits: VetLimits) -> io::Result<()> {
+    limit(Resource::As, limits.memory);
+    limit(Resource::Cpu, limits.time.as_secs().max(1));
+    limit(Resource::Core, 0);
+    let finding = match check_on_thread(limits.max_batch_rows) {
+        Ok(finding) => finding,
+        // No memory for the bytes, or for the thread that would load them.
+        Err(error) if matches!(error.kind(), ErrorKind::OutOfMemory | ErrorKind::WouldBlock) => {
+            Finding::unfit(out_of_memory("loading it", limits.memory))
+        }
+        Err(error) => return Err(error),
+    };
+    say(&Line::Found(finding))
+}
+
+fn say(line: &Line) -> io::Result<()> {
+    let mut text = serde_json::to_vec(line)?;
+    text.push(b'\n');
+    io::stdout().lock().write_all(&text)
+}
+
+fn check_on_thread(max_batch_rows: usize) -> io::Result<Finding> {
+    let files = read_files(&mut io::stdin().lock())?;
+    let load = std::thread::Builder::new()
+        .stack_size(LOAD_STACK_BYTES)
+        .spawn(move || check(&files, max_batch_rows))?;
+    Ok(load.join().unwrap_or_else(|_| Finding::unfit("loading it panicked")))
+}
+
+/// Reads what [`super::vet`] sends.
+fn read_files(input: &mut impl Read) -> io::Result<VersionFiles> {
+    let mut head: Head = [0; 16];
+    input.read_exact(&mut head)?;
+    let (onnx, golden) = head.split_at(8);
+    let mut file = |length: &[u8]| {
+        let length = length.try_into().map_or(0, u64::from_le_bytes);
+        let mut bytes = Vec::new();
+        let read = input.by_ref().take(length).read_to_end(&mut bytes)?;
+        if read as u64 == length {
+            Ok(bytes)
+        } else {
+            Err(io::Error::from(ErrorKind::UnexpectedEof))
+        }
+    };
+    let (onnx, golden) = (Bytes::from(file(onnx)?), file(golden)?);
+    Ok(VersionFiles { onnx, golden: (!golden.is_empty()).then(|| golden.into()) })
+}
+
+fn check(files: &VersionFiles, max_batch_rows: usize) -> Finding {
+    let before = resident_bytes();
+    let model = match LoadedModel::load(&files.onnx, &LoadOptions { max_batch_rows }) {
+        Ok(model) => model,
+        Err(error) => return Finding::unfit(chain(&error)),
+    };
+    let memory = resident_bytes().saturating_sub(before);
+    let mut report = Box::new(Report::on(&model, memory));
+    if let Some(text) = &files.golden {
+        let cases = match weighbridge_protocol::golden::decode(text) {
+            Ok(cases) => cases,
+            // They were read at the upload, by another release perhaps.
+            Err(error) => return Finding::Unfit { reason: error.0, report: Some(report) },
+        };
+        let begin = |case: &GoldenCase| {
+            if say(&Line::Case(case.label())).is_err() {
+                // The parent has left: nobody wants to know any more.
+                std::process::exit(1);
+            }
+        };
+        let found = golden::run(&cases, model.signature(), begin, |inputs| timed(&model, inputs));
+        let reason = found.reason();
+        report.golden = Some(found);
+        if let Some(reason) = reason {
+            return Finding::Unfit { reason, report: Some(report) };
+        }
+    }
+    Finding::Fit(report)
+}
+
+/// One run of one request, and how long it took.
+fn timed(
+    model: &LoadedModel,
+    inputs: &[Tensor],
+) -> (Result<Vec<Tensor>, String>, std::time::Duration) {
+    let began = Instant::now();
+    let outputs = model.run(&[inputs]);
+    let took = began.elapsed();
+    let only = |answers: Vec<Vec<Tensor>>| answers.into_iter().next().unwrap_or_default();
+    (outputs.map(only).map_err(|e| chain(&e)), took)
+}
+
+/// Lowers a limit of this process; one that is lower already stays.
+fn limit(resource: Resource, most: u64) {
+    let now = getrlimit(resource);
+    let most = now.maximum.map_or(most, |hard| hard.min(most));
+    let lowered = Rlimit { current: Some(most), maximum: Some(most) };
+    // The wall clock of the parent still bounds a child that could not lower it.
+    let _ = setrlimit(resource, lowered);
+}
+
+/// Resident memory of this process in bytes; 0 where /proc does not tell.
+pub fn resident_bytes() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm.split_whitespace().nth(1).and_then(|n| n.parse::<u64>().ok());
+    pages.unwrap_or(0) * rustix::param::page_size() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::loading::vet::head_of;
+
+    fn sent(files: &VersionFiles) -> Vec<u8> {
+        let golden = files.golden.as_deref().unwrap_or_default();
+        [&head_of(files)[..], &files.onnx, golden].concat()
+    }
+
+    #[test]
+    fn files_arrive_as_they_were_sent() {
+        for golden in [None, Some(Bytes::from_static(b"{}"))] {
+            let files = VersionFiles { onnx: Bytes::from_static(b"onnx"), golden };
+            let sent = sent(&files);
+            let read = read_files(&mut &sent[..]).unwrap();
+            assert_eq!((&read.onnx, &read.golden), (&files.onnx, &files.golden));
+            for cut in 0..sent.len() {
+                let error = read_files(&mut &sent[..cut]).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::UnexpectedEof, "{cut}");
+            }
+        }
+    }
+}
