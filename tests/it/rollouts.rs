@@ -81,7 +81,8 @@ async fn goes_back(canary: &[u8], x: [f32; 4]) -> Value {
     let why = gateway.why("m").await;
     let text = why["text"].as_str().unwrap();
     assert!(text.starts_with("ROLLED BACK"), "{text}");
-    assert!(text.contains("decided") && text.contains("guard"), "{text}");
+    // The guard or the comparison of errors: whichever has its evidence first.
+    assert!(text.contains("✗ decided"), "{text}");
     assert_eq!(why["replayed"]["same"], true, "{}", why["replayed"]);
     let route = gateway.model("m").await;
     assert_eq!(route["route"]["split"], json!([{"version": 1, "weight": 10_000}]));

@@ -99,7 +99,8 @@ fn a_rollback_reads_as_designed() {
 
 #[test]
 fn the_guard_says_what_it_saw() {
-    let spec = spec();
+    let mut spec = spec();
+    spec.guard.relative = 20.0;
     let mut judge = judge(&spec, 1);
     let part = TailPart {
         weight: spec.steps[1],
