@@ -184,15 +184,12 @@ async fn a_shadow_that_fails_or_panics_costs_no_live_request_anything() {
     assert_eq!(metrics.sum("weighbridge_requests_total", &failed), 1.0);
 }
 
-// Whether the slow copy finds room in the budget depends on what vetting measured: it fails on a
-// busy machine about every second time. The unit tests of the room hold the same promise.
 #[tokio::test]
-#[ignore = "depends on the speed of the machine"]
 async fn a_shadow_whose_run_does_not_end_is_switched_off_and_the_rest_goes_on() {
     let start = Gateway::start().model("m", &doubling()).setting("shadow.cpu_share", "100");
-    let gateway = start.setting("shadow.run_limit", "60ms").ready().await;
-    // About half a second for 64 rows.
-    gateway.push_ready("m", &slow_doubling(800)).await;
+    let gateway = start.setting("shadow.run_limit", "10ms").ready().await;
+    // A copy of 64 rows runs piece by piece; each takes 15 to 60 ms.
+    gateway.push_ready("m", &slow_doubling(1500)).await;
     gateway.push_ready("m", &doubling_traced_with_one_row()).await;
     gateway.configure("m", &json!({"shadows": "2=100,3=100"})).await;
     let rows = vec![[1.0, 2.0, 3.0, 4.0]; 64];
@@ -200,23 +197,20 @@ async fn a_shadow_whose_run_does_not_end_is_switched_off_and_the_rest_goes_on() 
     answer.expect(200);
     assert!(took < Duration::from_secs(5), "{took:?}");
     let report = wait::until("it is switched off", async || {
-        // The budget of a young process may have no room for the first copies.
-        gateway.infer("m", &fp32("x", &rows)).await.expect(200);
         let report = report(&gateway, "m", 2).await;
         (report["state"] == "off").then_some(report)
     })
     .await;
     let reason = report["reason"].as_str().expect("a reason");
-    assert!(reason.contains("60ms") && reason.contains("shadow.run_limit"), "{reason}");
+    assert!(reason.contains("10ms") && reason.contains("shadow.run_limit"), "{reason}");
     assert_eq!(report["pairs"]["shadow_err"], 1);
     for _ in 0..5 {
         gateway.infer("m", &fp32("x", &[[1.0; 4]])).await.expect(200);
     }
     compared(&gateway, "m", 3, 6).await;
     let off = self::report(&gateway, "m", 2).await;
-    assert_eq!(off["pairs"]["shadow_err"], 1, "it was not run again");
-    assert!(off["dropped"]["off"].as_u64() >= Some(5), "{off}");
-    gateway.cli(&["shadows", "m"]).await.ended(0, &["version 2 is off", "60ms"]);
+    assert_eq!((pairs(&off), &off["dropped"]["off"]), (1, &json!(5)));
+    gateway.cli(&["shadows", "m"]).await.ended(0, &["version 2 is off", "10ms"]);
     let metrics = gateway.metrics().await;
     assert_eq!(metrics.sum("weighbridge_shadow_written_off_total", &[("version", "2")]), 1.0);
 }
