@@ -159,6 +159,19 @@ pub struct LatencyMargins {
     pub promote_scale: f64,
     /// As in [`RateMargins`].
     pub harm: f64,
+    pub against: Against,
+}
+
+/// Whose answer times the canary's are compared with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Against {
+    /// Those of a second copy of stable that is given as many requests as the canary: they meet
+    /// batches of the same size and caches as cold. From a weight of 50 % on it is stable itself.
+    #[default]
+    Control,
+    /// Those of stable, whatever its share. Saves the memory of the copy.
+    Stable,
 }
 
 /// The hard guard: for a canary so bad that nobody needs a comparison.
@@ -305,6 +318,27 @@ impl Default for RolloutSpec {
     }
 }
 
+/// The weight from which on stable has no more requests than the canary.
+const EVEN: Percent = Percent::whole(50);
+
+impl RolloutSpec {
+    /// True when stable's answer times at `weight` are those of a control: a part of stable's
+    /// requests as large as the canary's.
+    pub fn has_control(&self, weight: Percent) -> bool {
+        self.latency.against == Against::Control && weight < EVEN
+    }
+
+    /// The canary's share of the requests whose answer times are compared at `weight`.
+    pub fn latency_weight(&self, weight: Percent) -> Percent {
+        if self.has_control(weight) { EVEN } else { weight }
+    }
+
+    /// The share of stable's requests that its control gets at `weight`; all without a control.
+    pub fn control_share(&self, weight: Percent) -> f64 {
+        if self.has_control(weight) { weight.share() / (1.0 - weight.share()) } else { 1.0 }
+    }
+}
+
 impl Default for ShadowStage {
     fn default() -> Self {
         Self { requests: 2000, max: 10 * MINUTE, percent: Percent::whole(100) }
@@ -325,7 +359,7 @@ impl Default for RateMargins {
 
 impl Default for LatencyMargins {
     fn default() -> Self {
-        Self { rollback_scale: 1.10, promote_scale: 1.20, harm: 0.005 }
+        Self { rollback_scale: 1.10, promote_scale: 1.20, harm: 0.005, against: Against::default() }
     }
 }
 

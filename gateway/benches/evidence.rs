@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use weighbridge::rollout::evidence::{Evidence, Outcome, Side, Thresholds};
+use weighbridge::rollout::evidence::{Evidence, Outcome, Sample, Thresholds};
 
 fn evidence(began: Instant) -> Arc<Evidence> {
     let stable = [1, 2, 3, 4, 5, 6, 7, 8].map(|ms| ms * 1_000_000);
@@ -15,8 +15,8 @@ fn evidence(began: Instant) -> Arc<Evidence> {
     Arc::new(Evidence::new(began, Duration::from_secs(60), 2, Arc::new(thresholds), None))
 }
 
-fn count(evidence: &Arc<Evidence>, at: Instant, side: Side) {
-    let admitted = evidence.admit(side, at, None);
+fn count(evidence: &Arc<Evidence>, at: Instant, sample: Sample) {
+    let admitted = evidence.admit(sample, at, None);
     black_box(admitted).end(Outcome::Ok, Duration::from_micros(4_500));
 }
 
@@ -24,17 +24,17 @@ fn counting(criterion: &mut Criterion) {
     let began = Instant::now();
     let cells = evidence(began);
     criterion.bench_function("evidence of a request", |b| {
-        b.iter(|| count(&cells, black_box(began), Side::Canary));
+        b.iter(|| count(&cells, black_box(began), Sample::Canary));
     });
     let (cells, stop) = (evidence(began), AtomicBool::new(false));
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
-                count(&cells, began, Side::Stable);
+                count(&cells, began, Sample::Control);
             }
         });
         criterion.bench_function("evidence of a request, two threads at once", |b| {
-            b.iter(|| count(&cells, black_box(began), Side::Stable));
+            b.iter(|| count(&cells, black_box(began), Sample::Control));
         });
         stop.store(true, Ordering::Relaxed);
     });

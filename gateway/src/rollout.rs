@@ -4,6 +4,7 @@
 //! * [`snapshot`]: what a request reads, immutable.
 //! * [`sync`]: follows the registry, loads what must be loaded, publishes snapshots.
 //! * [`trial`]: a canary beside its stable version at one weight; what requests go through.
+//! * [`control`]: whose answer times a canary's are compared with.
 //! * [`coin`]: whether a rollout drew this request's coin.
 //! * [`trials`]: those in force, kept over snapshots.
 //! * [`evidence`]: the cells that requests are counted in; [`units`]: sticky keys seen.
@@ -15,6 +16,7 @@
 //! * [`moves`]: makes a move: registry, snapshot, log, metrics, notification.
 
 pub mod coin;
+pub mod control;
 pub mod controller;
 pub mod course;
 pub mod evidence;

@@ -35,6 +35,12 @@ use bounds::Bound;
 pub enum Scenario {
     /// An identical canary under 70 % load, with batching: promoted through all steps
     CanaryGood,
+    /// The same with 300 thin layers: half a millisecond of compute per run
+    CanaryGoodDeep,
+    /// The same with wide layers: weights that a neighbour pushes out of the caches
+    CanaryGoodWide,
+    /// A canary that takes 5 % longer, within the margin: never rolled back
+    CanaryInMargin,
     /// A canary that fails each request: rolled back after a handful, nobody notices
     CanaryErrors,
     /// A canary that takes twice as long: rolled back

@@ -92,6 +92,38 @@ async fn goes_back(canary: &[u8], x: [f32; 4]) -> Value {
 }
 
 #[tokio::test]
+async fn beside_a_canary_stable_is_loaded_a_second_time_unless_the_spec_wants_none() {
+    let gateway = with_versions(&tag(10.0), &tag(20.0)).await;
+    let load = gateway.load("m", 200, row([1.0; 4]));
+    let loads = async || gateway.metrics().await.sum("weighbridge_loads_total", &[]);
+    let (before, mut spec) = (loads().await, quick_spec_that_stays());
+    gateway.start_rollout("m", 2, &spec).await;
+    assert_eq!(loads().await, before + 1.0, "version 2 was loaded at push, and stable again");
+    // Answer times are compared with those of as many requests of stable, errors with all.
+    let seen = wait::until("answer times count", async || {
+        let rollout = gateway.rollout("m").await;
+        let streams = rollout["live"]["verdict"]["seen"]["streams"].as_array()?.clone();
+        let of = |word: &str| streams.iter().find(|s| s["stream"] == word).cloned();
+        let n = |stream: &Value, variant: &str| stream["seen"][variant]["n"].as_f64();
+        let (err, rank) = (of("err")?, of("rank")?);
+        (n(&rank, "canary")? >= 20.0).then(|| {
+            let ratio = |of: &Value| n(of, "stable").unwrap() / n(of, "canary").unwrap();
+            (ratio(&err), ratio(&rank))
+        })
+    })
+    .await;
+    // 9 and 1 are expected.
+    assert!(seen.0 > 4.0 && seen.1 < 3.0, "{seen:?}");
+    gateway.rollout_verb("m", "rollback").await.expect(200);
+    spec["latency"]["against"] = json!("stable");
+    gateway.start_rollout("m", 2, &spec).await;
+    assert_eq!(loads().await, before + 1.0);
+    gateway.rollout_verb("m", "rollback").await.expect(200);
+    let answers = load.end().await;
+    assert_all_right(answers, |version| if version == 1 { 10.0 } else { 20.0 });
+}
+
+#[tokio::test]
 async fn a_version_that_fails_goes_back_and_stable_answers_for_it() {
     let seen = goes_back(&faults::fails(10.0, 1), BAD_ROW).await;
     let rescued = seen["rescued"].as_u64().unwrap();
@@ -138,6 +170,8 @@ async fn a_version_that_hangs_goes_back_and_stables_answers_go_on() {
         (metrics.sum("weighbridge_requests_total", &[("model", "m")]) > 100.0).then_some(())
     })
     .await;
+    // Longer than it takes to give a run up that nobody waits for: the judge must not be faster.
+    gateway.configure("m", &json!({"rescue_after": "300ms"})).await;
     gateway.start_rollout("m", 2, &quick_spec()).await;
     let drill = json!({"fault": "hang"});
     gateway.admin.post("/admin/v1/models/m/rollout/drill", &drill).await.expect(200);

@@ -92,7 +92,8 @@ impl Judge {
         if log_mean_exp(capitals.iter().copied()) >= wanted {
             return Some(0.0);
         }
-        let share = self.state.weight.share();
+        let weight = self.weight_of(stream);
+        let share = weight.share();
         let seen = self.seen(stream, Test::Promote);
         let per_request = self.per_request(stream, &seen)?;
         let scores = stream.scores();
@@ -109,10 +110,17 @@ impl Judge {
         Some(observations.max(0.0) / per_request)
     }
 
-    /// Observations of a stream per counted request: reports of users are rarer than requests.
+    /// The canary's share of a stream's observations at this step.
+    fn weight_of(&self, stream: Stream) -> Percent {
+        let weight = self.state.weight;
+        if stream.is_of_time() { self.spec.latency_weight(weight) } else { weight }
+    }
+
+    /// Observations of a stream per counted request: not all of stable's answer times may be
+    /// compared, and reports of users are rarer than requests.
     fn per_request(&self, stream: Stream, seen: &Pair<Tally>) -> Option<f64> {
         if stream != Stream::Reward {
-            return Some(1.0);
+            return Some(self.state.weight.share() / self.weight_of(stream).share());
         }
         let requests = self.seen(Stream::Err, Test::Promote);
         let reports = seen.canary.n() + seen.stable.n();

@@ -129,8 +129,8 @@ impl Judge {
         *to += *more;
     }
 
-    /// More answer times of closed seconds, of requests whose coin was drawn at `weight`; never
-    /// of the warm-up.
+    /// More answer times of closed seconds; never of the warm-up. Of these requests the canary
+    /// has the share `weight`: under a control that is [`RolloutSpec::latency_weight`].
     pub fn absorb_latencies(&mut self, weight: Percent, more: &Pair<Latencies>) {
         self.counts_at(weight).latencies += *more;
     }

@@ -96,6 +96,11 @@ impl Stream {
         matches!(self, Self::Rank | Self::P95 | Self::P99)
     }
 
+    /// Whether answer times are its observations.
+    pub(crate) fn is_of_time(self) -> bool {
+        self.is_latency() || self == Self::Slo
+    }
+
     pub(crate) fn scores(self) -> &'static [f64] {
         if self == Self::Rank { &RANKS } else { &BINARY }
     }

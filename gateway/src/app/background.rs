@@ -38,8 +38,9 @@ pub(super) fn start(
     every(tasks, stop, LATENCY_HALVING, move || {
         let gateway = Arc::clone(&own);
         async move {
-            for version in gateway.live.load().models.values().flat_map(|m| m.loaded.values()) {
-                version.latencies.halve();
+            for model in gateway.live.load().models.values() {
+                let control = model.trial.as_ref().and_then(|trial| trial.control.copy());
+                model.loaded.values().chain(control).for_each(|v| v.latencies.halve());
             }
         }
     });

@@ -17,7 +17,6 @@ use weighbridge_registry::{Phase, Rollout, Standing};
 
 use crate::rollout::harvest::{Harvest, WarmUp};
 use crate::rollout::trial::{Shared, Trial};
-use crate::rollout::trials::thresholds_of;
 
 /// How often the thresholds follow stable's recent answer times.
 const THRESHOLDS_EVERY: Duration = Duration::from_secs(10);
@@ -166,7 +165,7 @@ impl Course {
     ) -> (Look, Vec<Arc<Trial>>) {
         self.follow(rollout, trials, now);
         self.judge.open_starts(self.at_ms(now));
-        let (tail, mut is_news) = self.gather(now);
+        let (tail, mut is_news) = self.gather(&rollout.spec, now);
         for (weight, rewards) in self.shared.rewards.take() {
             self.judge.absorb_rewards(weight, &rewards);
             is_news = true;
@@ -243,7 +242,7 @@ impl Course {
         }
     }
 
-    fn gather(&mut self, now: Instant) -> (Tail, bool) {
+    fn gather(&mut self, spec: &RolloutSpec, now: Instant) -> (Tail, bool) {
         let mut tail = Tail::default();
         let mut is_news = false;
         let mut idle = WarmUp { until: now, requests: 0 };
@@ -253,7 +252,7 @@ impl Course {
             let weight = trial.weight;
             self.judge.absorb_outcomes(weight, &crop.warm_up, true);
             self.judge.absorb_outcomes(weight, &crop.counted, false);
-            self.judge.absorb_latencies(weight, &crop.latencies);
+            self.judge.absorb_latencies(spec.latency_weight(weight), &crop.latencies);
             let closed = crop.warm_up.canary.n() + crop.counted.canary.n();
             let ended = crop.tail.canary.n() + crop.tail_warm_up.canary.n() > crop.tail_open.canary;
             if closed > 0 || ended {
@@ -314,8 +313,7 @@ impl Course {
         let is_unknown = self.shared.stable_p99.load(Ordering::Relaxed) == 0;
         if is_unknown || now.saturating_duration_since(self.last_thresholds) >= THRESHOLDS_EVERY {
             self.last_thresholds = now;
-            self.shared.learn(&trial.stable);
-            trial.evidence.set_thresholds(Arc::new(thresholds_of(&rollout.spec, &trial.stable)));
+            trial.refresh_thresholds(&rollout.spec);
         }
     }
 
@@ -380,8 +378,8 @@ impl Course {
             Some(AnswerTimes { p50_ns: at(0.5)?, p95_ns: at(0.95)?, p99_ns: at(0.99)? })
         };
         let trial = self.fields.last().map(|(trial, _)| trial);
-        let answer_times =
-            trial.and_then(|t| Some(Pair { canary: times(&t.canary)?, stable: times(&t.stable)? }));
+        let answer_times = trial
+            .and_then(|t| Some(Pair { canary: times(&t.canary)?, stable: times(t.compared())? }));
         About {
             model: rollout.model.to_string(),
             from: rollout.from,

@@ -30,7 +30,28 @@ pub enum Side {
     Canary,
 }
 
-impl Side {
+/// The sample that a request belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sample {
+    Canary,
+    /// Those of stable whose answer times are compared with the canary's.
+    Control,
+    /// Stable's others: of them only the outcome counts.
+    Rest,
+}
+
+impl Sample {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Canary, Self::Control, Self::Rest];
+
+    /// The variant that answers.
+    pub fn side(self) -> Side {
+        match self {
+            Self::Canary => Side::Canary,
+            Self::Control | Self::Rest => Side::Stable,
+        }
+    }
+
     fn index(self) -> usize {
         self as usize
     }
@@ -54,7 +75,7 @@ pub enum Outcome {
 /// What answer times are measured against: levels of stable's recent past.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Thresholds {
-    /// In nanoseconds; none while stable's past is too short to know.
+    /// In nanoseconds; none while stable's past is too short to know. Then no time counts.
     levels: Option<Levels>,
     /// Longer than this is as long as this, in nanoseconds.
     ceiling: u64,
@@ -113,7 +134,7 @@ impl Thresholds {
     }
 }
 
-/// Counts of one variant in one second, of one shard.
+/// Counts of one sample in one second, of one shard.
 #[derive(Debug, Default)]
 struct Cell {
     open: AtomicU32,
@@ -131,7 +152,7 @@ struct Cell {
 #[derive(Debug)]
 #[repr(align(128))]
 struct Shard {
-    ring: Box<[[Cell; 2]]>,
+    ring: Box<[[Cell; Sample::ALL.len()]]>,
 }
 
 /// The counts of one epoch.
@@ -164,7 +185,7 @@ impl Evidence {
         units: Option<Arc<Units>>,
     ) -> Self {
         let seconds = (longest.as_secs() + SLACK_SECONDS).next_power_of_two() as usize;
-        let ring = || (0..seconds).map(|_| <[Cell; 2]>::default()).collect();
+        let ring = || (0..seconds).map(|_| Default::default()).collect();
         Self {
             began,
             shards: (0..shards.max(1)).map(|_| Shard { ring: ring() }).collect(),
@@ -185,15 +206,15 @@ impl Evidence {
     }
 
     /// Counts an arrival. `unit` is the hash of the sticky key where that is the observation.
-    pub fn admit(self: &Arc<Self>, side: Side, now: Instant, unit: Option<u64>) -> Admitted {
+    pub fn admit(self: &Arc<Self>, sample: Sample, now: Instant, unit: Option<u64>) -> Admitted {
         let second = self.second_of(now);
         let shard = own_shard() % self.shards.len();
-        self.cell(shard, second, side).open.fetch_add(1, Ordering::Relaxed);
+        self.cell(shard, second, sample).open.fetch_add(1, Ordering::Relaxed);
         self.admitted.fetch_add(1, Ordering::Relaxed);
         Admitted {
             thresholds: self.thresholds.load_full(),
             evidence: Arc::clone(self),
-            side,
+            sample,
             second,
             shard,
             arrived: now,
@@ -218,10 +239,10 @@ impl Evidence {
     }
 
     /// Takes what was added to a second. Only one reader may call this.
-    pub fn take(&self, second: u64, side: Side) -> Added {
+    pub fn take(&self, second: u64, sample: Sample) -> Added {
         let mut sum = Added::default();
         for shard in 0..self.shards.len() {
-            let cell = self.cell(shard, second, side);
+            let cell = self.cell(shard, second, sample);
             // Before the outcomes: what is not open any more has added its outcome already.
             sum.open += cell.open.load(Ordering::Acquire);
             let took = |counter: &AtomicU32| match counter.load(Ordering::Relaxed) {
@@ -257,10 +278,10 @@ impl Evidence {
         late
     }
 
-    fn cell(&self, shard: usize, second: u64, side: Side) -> &Cell {
+    fn cell(&self, shard: usize, second: u64, sample: Sample) -> &Cell {
         let ring = &self.shards[shard].ring;
         // The length is a power of two.
-        &ring[second as usize & (ring.len() - 1)][side.index()]
+        &ring[second as usize & (ring.len() - 1)][sample.index()]
     }
 }
 
@@ -270,7 +291,7 @@ impl Evidence {
 pub struct Admitted {
     evidence: Arc<Evidence>,
     thresholds: Arc<Thresholds>,
-    side: Side,
+    sample: Sample,
     second: u64,
     shard: usize,
     arrived: Instant,
@@ -288,7 +309,7 @@ impl Admitted {
         if !std::mem::replace(&mut self.is_open, false) {
             return;
         }
-        let cell = self.evidence.cell(self.shard, self.second, self.side);
+        let cell = self.evidence.cell(self.shard, self.second, self.sample);
         let add = |counter: &AtomicU32| {
             counter.fetch_add(1, Ordering::Relaxed);
         };
@@ -308,7 +329,8 @@ impl Admitted {
                 Outcome::ClientError => add(&cell.client_error),
                 Outcome::Neutral => {}
             }
-            if matches!(outcome, Outcome::Ok | Outcome::Overran) {
+            let is_compared = self.sample != Sample::Rest;
+            if is_compared && matches!(outcome, Outcome::Ok | Outcome::Overran) {
                 self.count_latency(cell, latency);
             }
         }
@@ -317,7 +339,7 @@ impl Admitted {
     }
 
     fn count_latency(&self, cell: &Cell, latency: u64) {
-        if let Some((rollback, promote)) = self.thresholds.levels_of(self.side, latency) {
+        if let Some((rollback, promote)) = self.thresholds.levels_of(self.sample.side(), latency) {
             cell.rollback[rollback].fetch_add(1, Ordering::Relaxed);
             cell.promote[promote].fetch_add(1, Ordering::Relaxed);
         }

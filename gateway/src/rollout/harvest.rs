@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use weighbridge_judge::{Latencies, Outcomes, Pair};
 
-use crate::rollout::evidence::{Added, Evidence, Side};
+use crate::rollout::evidence::{Added, Evidence, Sample, Side};
 
 /// A second is only complete this long after its end: a thread may have been stopped between
 /// the look at its clock and its arrival in the cell.
@@ -67,7 +67,9 @@ struct Row {
     second: u64,
     is_warm_up: bool,
     /// What has been taken from the cells and not been handed on.
-    waiting: Pair<Added>,
+    canary: Added,
+    control: Added,
+    rest: Added,
     is_complete: bool,
     latencies: Handed,
     /// Canary requests that the warm-up has been told of.
@@ -107,12 +109,12 @@ impl Harvest {
             let ends = self.evidence.start_of(row.second) + Duration::from_secs(1);
             let age = now.saturating_duration_since(ends);
             let has_settled = now >= ends + GRACE;
-            let open = row.waiting.canary.open + row.waiting.stable.open;
-            row.is_complete = row.is_complete || (are_complete && has_settled && open == 0);
+            let is_over = row.open() == 0;
+            row.is_complete = row.is_complete || (are_complete && has_settled && is_over);
             are_complete &= row.is_complete;
             row.hand_on_outcomes(&mut crop);
             if have_latencies && row.latencies == Handed::NotYet && has_settled {
-                if open == 0 {
+                if row.canary.open + row.control.open == 0 {
                     row.latencies = Handed::Complete;
                 } else if age >= late_after {
                     row.latencies = Handed::Late;
@@ -136,9 +138,8 @@ impl Harvest {
     /// Only of use once the epoch is over.
     pub fn is_exhausted(&self) -> bool {
         self.rows.iter().all(|row| {
-            let open = row.waiting.canary.open + row.waiting.stable.open;
             let is_handed_on = row.is_complete && row.latencies != Handed::NotYet;
-            open == 0 && (is_handed_on || row.waiting == Pair::default())
+            row.open() == 0 && (is_handed_on || row.is_empty())
         })
     }
 }
@@ -150,8 +151,22 @@ impl Row {
             to.outcomes += more.outcomes;
             to.latencies += more.latencies;
         };
-        add(&mut self.waiting.canary, evidence.take(self.second, Side::Canary));
-        add(&mut self.waiting.stable, evidence.take(self.second, Side::Stable));
+        add(&mut self.canary, evidence.take(self.second, Sample::Canary));
+        add(&mut self.control, evidence.take(self.second, Sample::Control));
+        add(&mut self.rest, evidence.take(self.second, Sample::Rest));
+    }
+
+    /// Requests that have not ended.
+    fn open(&self) -> u32 {
+        self.canary.open + self.stable_open()
+    }
+
+    fn stable_open(&self) -> u32 {
+        self.control.open + self.rest.open
+    }
+
+    fn is_empty(&self) -> bool {
+        [self.canary, self.control, self.rest].iter().all(|added| *added == Added::default())
     }
 
     /// Canary requests of this second use the warm-up up, whether they have ended or not.
@@ -159,8 +174,7 @@ impl Row {
         if self.is_complete {
             return;
         }
-        let canary = &self.waiting.canary;
-        let arrived = canary.outcomes.n() + u64::from(canary.open);
+        let arrived = self.canary.outcomes.n() + u64::from(self.canary.open);
         warm_up.requests = warm_up.requests.saturating_sub(arrived.saturating_sub(self.told));
         self.told = self.told.max(arrived);
     }
@@ -168,32 +182,32 @@ impl Row {
     fn hand_on_outcomes(&mut self, crop: &mut Crop) {
         if self.is_complete {
             let to = if self.is_warm_up { &mut crop.warm_up } else { &mut crop.counted };
-            to.canary += std::mem::take(&mut self.waiting.canary.outcomes);
-            to.stable += std::mem::take(&mut self.waiting.stable.outcomes);
+            to.canary += std::mem::take(&mut self.canary.outcomes);
+            to.stable += std::mem::take(&mut self.control.outcomes);
+            to.stable += std::mem::take(&mut self.rest.outcomes);
             return;
         }
         let to = if self.is_warm_up { &mut crop.tail_warm_up } else { &mut crop.tail };
-        to.canary += self.waiting.canary.outcomes;
-        to.canary.ok += u64::from(self.waiting.canary.open);
-        to.stable += self.waiting.stable.outcomes;
-        crop.tail_open.canary += u64::from(self.waiting.canary.open);
-        crop.tail_open.stable += u64::from(self.waiting.stable.open);
-        to.stable.err += u64::from(self.waiting.stable.open);
+        let (canary_open, stable_open) = (self.canary.open.into(), self.stable_open().into());
+        to.canary += self.canary.outcomes;
+        to.canary.ok += canary_open;
+        to.stable += self.control.outcomes;
+        to.stable += self.rest.outcomes;
+        crop.tail_open += Pair { canary: canary_open, stable: stable_open };
+        to.stable.err += stable_open;
         // Where the unit is the observation, each of them may be another unit's first error.
-        to.stable.unit_err += u64::from(self.waiting.stable.open);
+        to.stable.unit_err += stable_open;
     }
 
     fn add_late(&mut self, evidence: &Evidence) {
-        for (side, added) in
-            [(Side::Canary, &mut self.waiting.canary), (Side::Stable, &mut self.waiting.stable)]
-        {
+        for (side, added) in [(Side::Canary, &mut self.canary), (Side::Stable, &mut self.control)] {
             added.latencies += evidence.late(side, added.open);
         }
     }
 
     fn hand_on_latencies(&mut self, crop: &mut Crop) {
-        let canary = std::mem::take(&mut self.waiting.canary.latencies);
-        let stable = std::mem::take(&mut self.waiting.stable.latencies);
+        let canary = std::mem::take(&mut self.canary.latencies);
+        let stable = std::mem::take(&mut self.control.latencies);
         if !self.is_warm_up {
             crop.latencies.canary += canary;
             crop.latencies.stable += stable;
@@ -201,9 +215,8 @@ impl Row {
     }
 
     fn is_done(&self, evidence: &Evidence, now: Instant) -> bool {
-        let open = self.waiting.canary.open + self.waiting.stable.open;
         let is_old = now >= evidence.start_of(self.second) + KEPT;
-        is_old && open == 0 && self.is_complete && self.latencies != Handed::NotYet
+        is_old && self.open() == 0 && self.is_complete && self.latencies != Handed::NotYet
     }
 }
 

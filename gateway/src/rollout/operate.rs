@@ -47,6 +47,7 @@ pub async fn start(
     let started =
         control.registry.start_rollout(name, new, by.expected, &by.actor, now_ms()).await?;
     control.publish().await;
+    control.sync.control_settled(name).await;
     let rollout = started.rollout.ok_or_else(|| Problem::internal("no rollout was started"))?;
     let (number, from, to) = (rollout.number, rollout.from, rollout.to);
     let text = format!("STARTED  {name} v{from} → v{to}   rollout {number}");

@@ -5,6 +5,9 @@
 //! * A registry that cannot be read changes nothing: the snapshot in force stays.
 //! * One load per version at a time, however many ask for it.
 //! * A version that nobody may ask for any more is dropped when its last request has ended.
+//! * Beside a canary, stable is loaded a second time ([`crate::rollout::control`]).
+
+mod wanted;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -28,15 +31,35 @@ use crate::rollout::trials::{Trials, observed};
 use crate::serving::loaded::LoadedVersion;
 use crate::serving::queue::Queue;
 use crate::shadow::ShadowTarget;
-use crate::shadow::target::{self, Sinks};
+use crate::shadow::target::Sinks;
 use crate::telemetry::events;
+
+use wanted::{wanted_control, wanted_versions};
 
 /// A version that failed to load is tried again after this time: a store that was away may be
 /// back.
 const RETRY_FAILED: Duration = Duration::from_secs(30);
 
-/// A version of a model.
-type Key = (ModelName, Version);
+/// A version of a model, and what it is loaded for.
+type Key = (ModelName, Version, Use);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Use {
+    /// Whoever asks for it.
+    Serving,
+    /// To be compared with a canary.
+    Control,
+}
+
+impl Use {
+    /// The word of logs.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Serving => "serving",
+            Self::Control => "control",
+        }
+    }
+}
 
 /// How far the loading of a version is.
 #[derive(Debug, Clone)]
@@ -158,6 +181,25 @@ impl Sync {
         Ok(())
     }
 
+    /// Waits until the control of the model's rollout is loaded, or cannot be: with the table
+    /// that is published then, the canary takes traffic.
+    pub async fn control_settled(&self, model: &ModelName) {
+        let loading = {
+            let state = self.state.lock().await;
+            let models = state.seen.iter().flat_map(|seen| &seen.models);
+            let version = models.filter(|m| m.name == *model).find_map(wanted_control);
+            let slot = version.and_then(|v| state.slots.get(&(model.clone(), v, Use::Control)));
+            match slot {
+                Some((_, Slot::Loading(ended))) => Some(ended.clone()),
+                _ => None,
+            }
+        };
+        if let Some(mut ended) = loading {
+            // An error means that the load has ended: its sender is gone.
+            let _ = ended.changed().await;
+        }
+    }
+
     async fn wait_loaded(
         self: &Arc<Self>,
         model: &ModelName,
@@ -168,7 +210,7 @@ impl Sync {
         loop {
             let mut ended = {
                 let mut state = self.state.lock().await;
-                let slot = state.slots.get(&(model.clone(), version));
+                let slot = state.slots.get(&(model.clone(), version, Use::Serving));
                 match slot.filter(|(digest, _)| *digest == record.digest) {
                     Some((_, Slot::Loaded(_))) => return Ok(()),
                     Some((_, Slot::Failed { reason, .. })) if has_tried => {
@@ -177,7 +219,7 @@ impl Sync {
                         ));
                     }
                     Some((_, Slot::Loading(ended))) => ended.clone(),
-                    _ => self.start_load(&mut state, model, record),
+                    _ => self.start_load(&mut state, model, record, Use::Serving),
                 }
             };
             has_tried = true;
@@ -187,27 +229,28 @@ impl Sync {
     }
 
     fn adopt(self: &Arc<Self>, state: &mut State, seen: RegistrySnapshot) {
-        let wanted: Vec<(ModelName, VersionRecord)> = seen
+        let wanted: Vec<(ModelName, VersionRecord, Use)> = seen
             .models
             .iter()
             .flat_map(|m| {
-                wanted_versions(m, self.versions_per_model)
-                    .into_iter()
-                    .filter_map(|v| m.version(v))
-                    .map(|r| (m.name.clone(), r.clone()))
+                let served = wanted_versions(m, self.versions_per_model).into_iter();
+                let served = served.map(|v| (v, Use::Serving));
+                let all = served.chain(wanted_control(m).map(|v| (v, Use::Control)));
+                all.filter_map(|(v, of)| Some((m.name.clone(), m.version(v)?.clone(), of)))
             })
             .collect();
-        let keep: HashSet<Key> = wanted.iter().map(|(m, r)| (m.clone(), r.version)).collect();
+        let keep: HashSet<Key> =
+            wanted.iter().map(|(m, r, of)| (m.clone(), r.version, *of)).collect();
         state.slots.retain(|key, (_, slot)| keep.contains(key) || matches!(slot, Slot::Loading(_)));
-        for (model, record) in &wanted {
-            let slot = state.slots.get(&(model.clone(), record.version));
+        for (model, record, of) in &wanted {
+            let slot = state.slots.get(&(model.clone(), record.version, *of));
             let is_current = slot.is_some_and(|(digest, slot)| {
                 let is_due =
                     matches!(slot, Slot::Failed { at, .. } if at.elapsed() >= RETRY_FAILED);
                 *digest == record.digest && !is_due
             });
             if !is_current {
-                self.start_load(state, model, record);
+                self.start_load(state, model, record, *of);
             }
         }
         self.seen.send_replace(Some(Arc::new(seen.clone())));
@@ -220,22 +263,23 @@ impl Sync {
         state: &mut State,
         model: &ModelName,
         record: &VersionRecord,
+        of: Use,
     ) -> watch::Receiver<()> {
         let (ending, ended) = watch::channel(());
-        let key = (model.clone(), record.version);
+        let key = (model.clone(), record.version, of);
         let slot = Slot::Loading(ended.clone());
-        state.slots.insert(key, (record.digest, slot));
+        state.slots.insert(key.clone(), (record.digest, slot));
         let (sync, model, record) = (Arc::clone(self), model.clone(), record.clone());
         self.tasks.spawn(async move {
             let outcome = sync.loader.load(&record.manifest).await;
             let told = outcome.as_ref().map(|(_, took)| *took).map_err(String::as_str);
-            events::loaded(&model, record.version, told);
+            events::loaded(&model, record.version, of.word(), told);
             let slot = match outcome {
                 Ok((engine, _)) => Slot::Loaded(Arc::new(loaded_version(&model, &record, engine))),
                 Err(reason) => Slot::Failed { reason, at: Instant::now() },
             };
             let mut state = sync.state.lock().await;
-            state.slots.insert((model, record.version), (record.digest, slot));
+            state.slots.insert(key, (record.digest, slot));
             sync.publish(&mut state);
             drop(state);
             drop(ending);
@@ -279,8 +323,7 @@ impl Sync {
         let mut loaded = BTreeMap::new();
         let mut versions = BTreeMap::new();
         for record in &model.versions {
-            let slot = slots.get(&(model.name.clone(), record.version));
-            let slot = slot.filter(|(digest, _)| *digest == record.digest).map(|(_, slot)| slot);
+            let slot = slot_of(slots, model, record, Use::Serving);
             let availability = match (&record.state, slot) {
                 (_, Some(Slot::Loaded(version))) => {
                     loaded.insert(record.version, Arc::clone(version));
@@ -293,7 +336,10 @@ impl Sync {
             versions.insert(record.version, availability);
         }
         let split = model.route.as_ref().map(|r| r.split.clone());
-        let split = route_in_force(split, &versions, old.map(|o| &o.route));
+        let control = wanted_control(model).and_then(|v| model.version(v));
+        let control = control.and_then(|record| slot_of(slots, model, record, Use::Control));
+        let awaits_control = matches!(control, Some(Slot::Loading(_)));
+        let split = route_in_force(split, &versions, awaits_control, old.map(|o| &o.route));
         let active = model.rollout.as_ref().filter(|r| r.is_active());
         let split = match active {
             // Decided here, and not recorded yet: the canary has no traffic already.
@@ -303,7 +349,12 @@ impl Sync {
             _ => split,
         };
         let settings = EffectiveSettings::of(model, &self.serving);
-        let trial = active.and_then(|rollout| self.trial(rollout, model, split.as_ref(), &loaded));
+        let copy = match control {
+            Some(Slot::Loaded(copy)) => Some(copy),
+            _ => None,
+        };
+        let trial =
+            active.and_then(|rollout| self.trial(rollout, model, split.as_ref(), &loaded, copy));
         let route = ModelRoute {
             salt: model.name.to_string(),
             split,
@@ -336,22 +387,38 @@ impl Sync {
         model: &Model,
         split: Option<&Split>,
         loaded: &BTreeMap<Version, Arc<LoadedVersion>>,
+        copy: Option<&Arc<LoadedVersion>>,
     ) -> Option<Arc<Trial>> {
         let route = model.route.as_ref().filter(|route| split == Some(&route.split))?;
         let (stable, canary) = (loaded.get(&rollout.from)?, loaded.get(&rollout.to)?);
         let observed = observed(&rollout.spec, model.settings.sticky.is_some());
-        self.trials.in_force(rollout, observed, route, stable, canary)
+        self.trials.in_force(rollout, observed, route, stable, canary, copy)
     }
 }
 
-/// The new route, or the old one while the new one waits for a load and the old one can serve.
+/// How far the loading of a version is, if it has begun.
+fn slot_of<'a>(
+    slots: &'a HashMap<Key, (Digest, Slot)>,
+    model: &Model,
+    record: &VersionRecord,
+    of: Use,
+) -> Option<&'a Slot> {
+    let slot = slots.get(&(model.name.clone(), record.version, of));
+    slot.filter(|(digest, _)| *digest == record.digest).map(|(_, slot)| slot)
+}
+
+/// The new route, or the old one while the new one waits for a load (of one of its versions, or
+/// of the control beside them) and the old one can serve.
 fn route_in_force(
     new: Option<Split>,
     versions: &BTreeMap<Version, Availability>,
+    awaits_control: bool,
     old: Option<&ModelRoute>,
 ) -> Option<Split> {
-    let is_waiting =
-        |s: &Split| s.weights().keys().any(|v| versions.get(v) == Some(&Availability::NotLoaded));
+    let is_waiting = |s: &Split| {
+        let is_missing = |v: &Version| versions.get(v) == Some(&Availability::NotLoaded);
+        awaits_control || s.weights().keys().any(is_missing)
+    };
     let can_serve =
         |s: &Split| s.weights().keys().all(|v| versions.get(v) == Some(&Availability::Loaded));
     let old = old.and_then(|o| o.split.as_ref());
@@ -366,41 +433,9 @@ fn is_settled(model: &Model, slots: &HashMap<Key, (Digest, Slot)>) -> bool {
     let routed = model.route.iter().flat_map(|r| r.split.weights().into_keys());
     let in_experiment = model.experiment.iter().flat_map(|e| e.versions.iter().copied());
     routed.chain(in_experiment).all(|version| {
-        let slot = slots.get(&(model.name.clone(), version));
+        let slot = slots.get(&(model.name.clone(), version, Use::Serving));
         matches!(slot, Some((_, Slot::Loaded(_) | Slot::Failed { .. })))
     })
-}
-
-/// The versions to keep loaded: all that the route, the previous route, an alias or the shadows
-/// name, and the newest ready ones up to `most` in all.
-fn wanted_versions(model: &Model, most: usize) -> Vec<Version> {
-    let is_ready = |v: &Version| model.version(*v).is_some_and(|r| r.state == VersionState::Ready);
-    let routes = model.route.iter().chain(&model.previous_route);
-    let active = model.rollout.iter().filter(|r| r.is_active());
-    let shadows = target::named(&model.settings).into_keys();
-    let experiment = model.experiment.iter().flat_map(|e| e.versions.iter().copied());
-    let named = routes
-        .flat_map(|r| r.split.weights().into_keys())
-        .chain(experiment)
-        .chain(active.flat_map(|r| [r.from, r.to]))
-        .chain(model.aliases.values().copied())
-        .chain(shadows);
-    let mut wanted: Vec<Version> = Vec::new();
-    for version in named.filter(is_ready) {
-        if !wanted.contains(&version) {
-            wanted.push(version);
-        }
-    }
-    let newest = model.versions.iter().rev().filter(|r| r.state == VersionState::Ready);
-    for record in newest {
-        if wanted.len() >= most {
-            break;
-        }
-        if !wanted.contains(&record.version) {
-            wanted.push(record.version);
-        }
-    }
-    wanted
 }
 
 fn loaded_version(

@@ -1,25 +1,26 @@
 //! A canary beside its stable version at one weight: what the requests of a rollout go through.
 //!
-//! Both variants go the same way (the same queue, compute threads, checks of the answer and
-//! time budget), so that what differs between them is the version.
+//! The canary and its control go the same way (the same queue, compute threads, checks of the
+//! answer and time budget), so that what differs between them is the version.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
-use weighbridge_config::rollout::{Percent, Reward};
+use weighbridge_config::rollout::{Percent, Reward, RolloutSpec};
 use weighbridge_config::tensor::compare::has_non_finite;
 use weighbridge_config::{Signature, Tensor};
 
-use crate::rollout::evidence::{Admitted, Evidence, Outcome, Side};
+use crate::rollout::control::Control;
+use crate::rollout::evidence::{Admitted, Evidence, Outcome, Sample, Side, Thresholds};
 use crate::rollout::rewards::RewardBook;
 use crate::rollout::snapshot::ServedModel;
 use crate::serving::compute::Compute;
 use crate::serving::loaded::{LoadedVersion, RunError};
 use crate::serving::queue::{Answer, Lane};
 use crate::serving::rescue::{Rescue, RescueBounds};
-use crate::serving::submit::{Job, SubmitError, submit};
+use crate::serving::submit::{Batching, Job, SubmitError, submit};
 
 /// Stable's p99 times this is how long a canary may take, where nobody has set a time...
 const BUDGET_FACTOR: u64 = 4;
@@ -28,6 +29,11 @@ const LEAST_BUDGET: Duration = Duration::from_millis(25);
 /// While stable's p99 is not known: this, or so many times its measured run, if that is longer.
 const UNKNOWN_BUDGET: Duration = Duration::from_secs(1);
 const UNKNOWN_FACTOR: u32 = 20;
+/// Latencies above this multiple of stable's p99 are not told apart...
+const CEILING_FACTOR: u32 = 4;
+/// ...nor those outside these bounds.
+const CEILING_LEAST: Duration = Duration::from_secs(1);
+const CEILING_MOST: Duration = Duration::from_secs(5);
 /// The place of the 99th percentile in the thresholds.
 const P99: usize = 6;
 
@@ -43,6 +49,7 @@ pub struct Trial {
     pub weight: Percent,
     pub stable: Arc<LoadedVersion>,
     pub canary: Arc<LoadedVersion>,
+    pub control: Control,
     pub evidence: Arc<Evidence>,
     /// Over all weights of the rollout.
     pub shared: Arc<Shared>,
@@ -66,14 +73,6 @@ pub struct Shared {
     pub failed: Notify,
     /// What users report back, where the spec wants to know.
     pub rewards: RewardBook,
-}
-
-impl Shared {
-    /// Notes how long stable's recent answers took.
-    pub fn learn(&self, stable: &LoadedVersion) {
-        let p99 = stable.latencies.thresholds().map_or(0, |levels| levels[P99]);
-        self.stable_p99.store(p99, Ordering::Relaxed);
-    }
 }
 
 /// An answer, and who gave it.
@@ -102,6 +101,7 @@ impl Trial {
         weight: Percent,
         stable: Arc<LoadedVersion>,
         canary: Arc<LoadedVersion>,
+        control: Control,
         evidence: Arc<Evidence>,
         reward: Option<Reward>,
         shared: Arc<Shared>,
@@ -110,7 +110,68 @@ impl Trial {
         // held to its own word, any other to stable's.
         let is_alike = canary.signature.incompatibilities(&stable.signature).is_empty();
         let expected = Arc::clone(if is_alike { &stable.signature } else { &canary.signature });
-        Self { rollout, route, step, weight, stable, canary, evidence, shared, reward, expected }
+        Self {
+            rollout,
+            route,
+            step,
+            weight,
+            stable,
+            canary,
+            control,
+            evidence,
+            shared,
+            reward,
+            expected,
+        }
+    }
+
+    /// The sample of a request whose coin fell on `side`.
+    fn sample(&self, side: Side, unit: Option<u64>) -> Sample {
+        match side {
+            Side::Canary => Sample::Canary,
+            Side::Stable if self.control.takes(unit) => Sample::Control,
+            Side::Stable => Sample::Rest,
+        }
+    }
+
+    /// How a request of `sample` is run: those that are compared go the same way.
+    fn prepare(&self, sample: Sample, batching: &mut Batching, job: &mut Job) {
+        job.lane = match sample {
+            Sample::Canary => Lane::Trial,
+            Sample::Control => Lane::Thread,
+            Sample::Rest => Lane::Any,
+        };
+        if sample == Sample::Rest {
+            return;
+        }
+        let control = self.compared();
+        if sample == Sample::Control {
+            job.version = Arc::clone(control);
+        }
+        // Which batch pays best was measured for each, and measurements differ by chance.
+        let most = batching.max_batch_size;
+        batching.max_batch_size = control.useful_batch(most).min(self.canary.useful_batch(most));
+    }
+
+    /// What the canary's answer times are compared with: the control's copy of stable, or stable.
+    pub fn compared(&self) -> &Arc<LoadedVersion> {
+        self.control.copy().unwrap_or(&self.stable)
+    }
+
+    /// Takes over what is known of recent answer times: those of the control, or stable's while
+    /// the control's past is too short.
+    pub fn refresh_thresholds(&self, spec: &RolloutSpec) {
+        let of = |version: &LoadedVersion| version.latencies.thresholds();
+        let quantiles = of(self.compared()).or_else(|| of(&self.stable));
+        let p99 = quantiles.map_or(0, |levels| levels[P99]);
+        self.shared.stable_p99.store(p99, Ordering::Relaxed);
+        let ceiling = Duration::from_nanos(p99).saturating_mul(CEILING_FACTOR);
+        let ceiling = ceiling.clamp(CEILING_LEAST, CEILING_MOST);
+        let levels = quantiles.filter(|_| !matches!(self.control, Control::Awaited));
+        let (rollback, promote) = (spec.latency.rollback_scale, spec.latency.promote_scale);
+        let slo = spec.slo.as_ref().map(|slo| slo.latency);
+        let thresholds = Thresholds::new(levels, rollback, promote, ceiling, slo);
+        self.evidence.set_thresholds(Arc::new(thresholds));
     }
 
     /// Answers a request whose coin fell on `side`.
@@ -126,20 +187,20 @@ impl Trial {
         mut job: Job,
         unit: Option<u64>,
     ) -> Result<Served, Unserved> {
+        let sample = self.sample(side, unit);
+        let mut batching = model.settings.batching;
+        self.prepare(sample, &mut batching, &mut job);
         let request = Request {
             trial: self,
             compute,
             model,
+            batching,
             side,
             began: Instant::now(),
             budget: self.budget(model),
             is_finite: !job.inputs.iter().any(|t| has_non_finite(t.data())),
         };
-        let admitted = self.evidence.admit(side, request.began, unit);
-        job.lane = match side {
-            Side::Stable => Lane::Thread,
-            Side::Canary => Lane::Trial,
-        };
+        let admitted = self.evidence.admit(sample, request.began, unit);
         match side {
             Side::Stable => request.by_stable(admitted, job).await,
             Side::Canary => request.by_canary(admitted, job).await,
@@ -163,14 +224,18 @@ impl Trial {
 
     /// The canary cannot even be asked: its failure counts, as if it had been.
     pub fn canary_is_absent(&self, unit: Option<u64>) {
-        let admitted = self.evidence.admit(Side::Canary, Instant::now(), unit);
+        let admitted = self.evidence.admit(Sample::Canary, Instant::now(), unit);
         admitted.end(Outcome::Failed, Duration::ZERO);
         self.shared.failed.notify_one();
     }
 
     /// Counts a request that the version of `side` refused as invalid.
     pub fn refused_by(&self, side: Side, unit: Option<u64>) {
-        let admitted = self.evidence.admit(side, Instant::now(), unit);
+        let sample = match side {
+            Side::Canary => Sample::Canary,
+            Side::Stable => Sample::Rest,
+        };
+        let admitted = self.evidence.admit(sample, Instant::now(), unit);
         admitted.end(Outcome::ClientError, Duration::ZERO);
     }
 
@@ -197,6 +262,7 @@ struct Request<'a> {
     trial: &'a Trial,
     compute: &'a Arc<Compute>,
     model: &'a ServedModel,
+    batching: Batching,
     side: Side,
     began: Instant,
     budget: Option<Duration>,
@@ -208,7 +274,7 @@ impl Request<'_> {
     async fn by_stable(self, admitted: Admitted, job: Job) -> Result<Served, Unserved> {
         let version = Arc::clone(&job.version);
         let rows = job.rows;
-        let outcome = self.submit(job).await;
+        let outcome = self.submit(self.batching, job).await;
         self.settle(admitted, &outcome, rows);
         match outcome {
             Ok(answer) => Ok(Served { answer, version, rescued_from: None }),
@@ -220,7 +286,7 @@ impl Request<'_> {
         let version = Arc::clone(&job.version);
         let rows = job.rows;
         let spare = self.spare(&job);
-        let mut run = std::pin::pin!(self.submit(job));
+        let mut run = std::pin::pin!(self.submit(self.batching, job));
         let in_time = match self.budget {
             Some(budget) => {
                 tokio::time::timeout_at((self.began + budget).into(), run.as_mut()).await.ok()
@@ -260,8 +326,8 @@ impl Request<'_> {
         }
     }
 
-    async fn submit(&self, job: Job) -> Result<Answer, SubmitError> {
-        submit(self.compute, &self.model.queue, self.model.settings.batching, job).await
+    async fn submit(&self, batching: Batching, job: Job) -> Result<Answer, SubmitError> {
+        submit(self.compute, &self.model.queue, batching, job).await
     }
 
     /// Counts the end of a request, and returns what is wrong with an answer that came.
@@ -324,7 +390,11 @@ impl Request<'_> {
             rows: job.rows,
             arrived: job.arrived,
             deadline: job.deadline,
-            lane: Lane::Thread,
+            // With stable's other requests.
+            lane: match self.trial.control {
+                Control::Stable => Lane::Thread,
+                Control::Copy { .. } | Control::Awaited => Lane::Any,
+            },
         })
     }
 
@@ -343,7 +413,7 @@ impl Request<'_> {
         canary: &Arc<LoadedVersion>,
     ) -> Option<Served> {
         let version = Arc::clone(&job.version);
-        match self.submit(job).await {
+        match self.submit(self.model.settings.batching, job).await {
             Ok(answer) => Some(Served { answer, version, rescued_from: Some(Arc::clone(canary)) }),
             Err(_) => {
                 self.trial.shared.rescued.fetch_sub(1, Ordering::Relaxed);

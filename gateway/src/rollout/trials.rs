@@ -10,18 +10,13 @@ use weighbridge_config::split::POINTS;
 use weighbridge_judge::Observed;
 use weighbridge_registry::{Phase, Rollout, Route};
 
+use crate::rollout::control::Control;
 use crate::rollout::evidence::{Evidence, Thresholds};
 use crate::rollout::snapshot::EffectiveSettings;
 use crate::rollout::trial::{Shared, Trial};
 use crate::rollout::units::Units;
 use crate::serving::loaded::LoadedVersion;
 use crate::shadow::{Comparisons, Purpose, Rules, ShadowTarget};
-
-/// Latencies above this multiple of stable's p99 are not told apart...
-const CEILING_FACTOR: u32 = 4;
-/// ...nor those outside these bounds.
-const CEILING_LEAST: Duration = Duration::from_secs(1);
-const CEILING_MOST: Duration = Duration::from_secs(5);
 
 /// The trials of all rollouts.
 #[derive(Debug)]
@@ -56,7 +51,8 @@ impl Trials {
         Self { longest, shards, state: Mutex::default() }
     }
 
-    /// The trial of `rollout` under `route`: the one there is, or a new one.
+    /// The trial of `rollout` under `route`: the one there is, or a new one. `copy` is the second
+    /// copy of stable, once it is loaded.
     pub fn in_force(
         &self,
         rollout: &Rollout,
@@ -64,37 +60,49 @@ impl Trials {
         route: &Route,
         stable: &Arc<LoadedVersion>,
         canary: &Arc<LoadedVersion>,
+        copy: Option<&Arc<LoadedVersion>>,
     ) -> Option<Arc<Trial>> {
         let Phase::Live { step } = rollout.phase else { return None };
         let points = *route.split.weights().get(&canary.version)?;
         if points == 0 || points >= POINTS {
             return None;
         }
+        let weight = Percent::points(points);
+        let control = match copy {
+            _ if !rollout.spec.has_control(weight) => Control::Stable,
+            Some(version) => {
+                let share = rollout.spec.control_share(weight);
+                Control::Copy { version: Arc::clone(version), share }
+            }
+            None => Control::Awaited,
+        };
         let mut state = self.lock();
         let course = state.courses.entry(rollout.id.clone()).or_default();
         let is_it = |t: &&Arc<Trial>| {
             t.route == route.sequence
                 && Arc::ptr_eq(&t.stable, stable)
                 && Arc::ptr_eq(&t.canary, canary)
+                && t.control.is(&control)
         };
         if let Some(trial) = course.trials.last().filter(is_it) {
             return Some(Arc::clone(trial));
         }
-        course.shared.learn(stable);
-        let thresholds = Arc::new(thresholds_of(&rollout.spec, stable));
+        let thresholds = Arc::new(Thresholds::default());
         let units = (observed == Observed::Key).then(|| Arc::clone(&course.units));
         let evidence = Evidence::new(Instant::now(), self.longest, self.shards, thresholds, units);
         let trial = Arc::new(Trial::new(
             rollout.id.clone(),
             route.sequence,
             step,
-            Percent::points(points),
+            weight,
             Arc::clone(stable),
             Arc::clone(canary),
+            control,
             Arc::new(evidence),
             rollout.spec.reward.clone(),
             Arc::clone(&course.shared),
         ));
+        trial.refresh_thresholds(&rollout.spec);
         course.trials.push(Arc::clone(&trial));
         Some(trial)
     }
@@ -186,13 +194,4 @@ pub fn observed(spec: &RolloutSpec, is_sticky: bool) -> Observed {
         Unit::Auto if is_sticky => Observed::Key,
         Unit::Auto => Observed::Request,
     }
-}
-
-/// The thresholds that follow from stable's recent answer times.
-pub fn thresholds_of(spec: &RolloutSpec, stable: &LoadedVersion) -> Thresholds {
-    let levels = stable.latencies.thresholds();
-    let p99 = levels.map_or(Duration::ZERO, |l| Duration::from_nanos(l[6]));
-    let ceiling = (p99 * CEILING_FACTOR).clamp(CEILING_LEAST, CEILING_MOST);
-    let (rollback, promote) = (spec.latency.rollback_scale, spec.latency.promote_scale);
-    Thresholds::new(levels, rollback, promote, ceiling, spec.slo.as_ref().map(|s| s.latency))
 }

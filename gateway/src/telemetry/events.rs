@@ -153,13 +153,21 @@ impl std::fmt::Debug for HttpMetrics {
     }
 }
 
-/// A version was loaded, or could not be.
-pub fn loaded(model: &ModelName, version: Version, outcome: Result<Duration, &str>) {
+/// A version was loaded, or could not be; `purpose` is what for.
+pub fn loaded(
+    model: &ModelName,
+    version: Version,
+    purpose: &'static str,
+    outcome: Result<Duration, &str>,
+) {
     let word = if outcome.is_ok() { "ok" } else { "failed" };
     counter!(names::LOADS, "model" => model.to_string(), "outcome" => word).increment(1);
     match outcome {
-        Ok(took) => tracing::info!(%model, %version, took_ms = took.as_millis() as u64, "loaded"),
-        Err(reason) => tracing::error!(%model, %version, reason, "could not load"),
+        Ok(took) => {
+            let took_ms = took.as_millis() as u64;
+            tracing::info!(%model, %version, purpose, took_ms, "loaded");
+        }
+        Err(reason) => tracing::error!(%model, %version, purpose, reason, "could not load"),
     }
 }
 

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use crate::onnx_file::faults::gather_fault;
-use crate::onnx_file::{per_run, slow, tag};
+use crate::onnx_file::{dense_tag, per_run, slow, tag};
 use crate::stop::Stop;
 
 use super::gateway::{Gateway, MODEL, Stage};
@@ -111,6 +111,40 @@ impl Story {
                 limit: Duration::from_secs(180),
                 ..plain
             },
+            Scenario::CanaryGoodDeep => Self {
+                stable: dense_tag(STABLE, &[16; 300], plan.seed),
+                canary: dense_tag(CANARY, &[16; 300], plan.seed),
+                models: "both: 300 dense layers of 16; they differ in the constant answered"
+                    .to_owned(),
+                load: Load::OfSaturation(0.7),
+                limit: Duration::from_secs(180),
+                ..plain
+            },
+            Scenario::CanaryGoodWide => Self {
+                stable: dense_tag(STABLE, &[1024, 1024, 512], plan.seed),
+                canary: dense_tag(CANARY, &[1024, 1024, 512], plan.seed),
+                models:
+                    "both: dense layers of 1024, 1024, 512 (6 MB); they differ in the constant \
+                         answered"
+                        .to_owned(),
+                load: Load::OfSaturation(0.7),
+                limit: Duration::from_secs(180),
+                ..plain
+            },
+            Scenario::CanaryInMargin => {
+                let steps = steps_for(SLOW_MS, plan, stop)?;
+                let more = (steps as f64 * 1.05).round() as usize;
+                Self {
+                    stable: slow(STABLE, steps),
+                    canary: slow(CANARY, more),
+                    models: format!(
+                        "stable: {steps} matrix products (about {SLOW_MS} ms); canary: {more}"
+                    ),
+                    load: Load::OfSaturation(0.3),
+                    limit: Duration::from_secs(120),
+                    ..plain
+                }
+            }
             Scenario::CanaryErrors => Self {
                 stable: tag(STABLE),
                 canary: gather_fault(CANARY, PLACES),

@@ -1,6 +1,6 @@
 //! The tables about live traffic.
 
-use weighbridge_config::rollout::{OnRegression, Percent};
+use weighbridge_config::rollout::{Against, OnRegression, Percent};
 use weighbridge_judge::Decision;
 
 use crate::traffic::{Fault, NO_FAULT, PER_S, Weather};
@@ -98,12 +98,19 @@ pub fn detection() {
         ("×1.5 from minute 30", late(slow(1.5))),
     ];
     for (row, (name, fault)) in rows.into_iter().enumerate() {
-        let cells = WEIGHTS.map(|weight| {
-            let trial = Trial::hour(Percent::whole(weight), Weather::Noise, 0.001, fault);
-            let cell = [4, row as u64, weight.into()];
-            detected((0..RUNS).map(|run| trial.run(seed(cell, run))), fault.from_s, weight)
-        });
-        println!("| {name} | {} |", cells.join(" | "));
+        for against in [Against::Control, Against::Stable] {
+            if fault.err.is_some() && against == Against::Stable {
+                // Errors are compared with those of stable as a whole.
+                continue;
+            }
+            let cells = WEIGHTS.map(|weight| {
+                let mut trial = Trial::hour(Percent::whole(weight), Weather::Noise, 0.001, fault);
+                trial.spec.latency.against = against;
+                let cell = [4, row as u64, weight.into()];
+                detected((0..RUNS).map(|run| trial.run(seed(cell, run))), fault.from_s, weight)
+            });
+            println!("| {name}, {against:?} | {} |", cells.join(" | "));
+        }
     }
 }
 

@@ -46,6 +46,8 @@ pub const NO_FAULT: Fault = Fault { err: None, scale: 1.0, tail: 0.0, from_s: 0.
 pub struct Request {
     pub at_s: f64,
     pub is_canary: bool,
+    /// Whether its answer time is compared.
+    pub is_compared: bool,
     pub is_err: bool,
     pub latency_ns: u64,
 }
@@ -79,8 +81,9 @@ impl Traffic {
         traffic
     }
 
-    /// The next request, of which the canary gets a share of `weight`.
-    pub fn next(&mut self, weight: Percent) -> Request {
+    /// The next request, of which the canary gets a share of `weight`, and stable's control
+    /// `control` of the others.
+    pub fn next(&mut self, weight: Percent, control: f64) -> Request {
         let at_s = self.n as f64 / PER_S;
         self.n += 1;
         while self.second < at_s as u64 {
@@ -89,6 +92,7 @@ impl Traffic {
             self.noise = keep * self.noise + self.normal() * NOISE * (1.0 - keep * keep).sqrt();
         }
         let is_canary = self.random.random::<f64>() < weight.share();
+        let is_compared = is_canary || self.random.random::<f64>() < control;
         let (slower, base_err) = self.common(at_s);
         let is_faulty = is_canary && at_s >= self.fault.from_s;
         let fault = if is_faulty { self.fault } else { NO_FAULT };
@@ -98,7 +102,7 @@ impl Traffic {
             ms *= 10.0;
         }
         let is_err = err > 0.0 && self.random.random::<f64>() < err;
-        Request { at_s, is_canary, is_err, latency_ns: (ms * 1e6) as u64 }
+        Request { at_s, is_canary, is_compared, is_err, latency_ns: (ms * 1e6) as u64 }
     }
 
     /// An answer time of a day without weather, in milliseconds.

@@ -152,7 +152,8 @@ impl<'a> Run<'a> {
         for _ in 0..looks {
             let mut at_s = 0.0;
             for _ in 0..self.of.look_every {
-                let request = self.traffic.next(self.of.spec.steps[self.step]);
+                let weight = self.of.spec.steps[self.step];
+                let request = self.traffic.next(weight, self.of.spec.control_share(weight));
                 at_s = request.at_s;
                 self.count(&request);
             }
@@ -184,7 +185,8 @@ impl<'a> Run<'a> {
         let weight = self.of.spec.steps[self.step];
         self.judge.open_starts((at_s * 1000.0) as u64);
         self.judge.absorb_outcomes(weight, &std::mem::take(&mut self.outcomes), false);
-        self.judge.absorb_latencies(weight, &std::mem::take(&mut self.latencies));
+        let compared = self.of.spec.latency_weight(weight);
+        self.judge.absorb_latencies(compared, &std::mem::take(&mut self.latencies));
         let seen = self.judge.assess(&Tail::default());
         let now = Situation {
             step: self.step,
@@ -219,7 +221,7 @@ impl<'a> Run<'a> {
         if request.is_canary {
             latencies.rollback[level(ns, rollback)] += 1;
             latencies.promote[level(ns, promote)] += 1;
-        } else {
+        } else if request.is_compared {
             let level = level(ns, stable);
             latencies.rollback[level] += 1;
             latencies.promote[level] += 1;

@@ -20,12 +20,12 @@ fn field(warm_requests: u64) -> Field {
 }
 
 impl Field {
-    fn admit(&self, side: Side, ms: u64) -> Admitted {
-        self.harvest.evidence.admit(side, self.began + Duration::from_millis(ms), None)
+    fn admit(&self, sample: Sample, ms: u64) -> Admitted {
+        self.harvest.evidence.admit(sample, self.began + Duration::from_millis(ms), None)
     }
 
-    fn end(&self, side: Side, ms: u64, outcome: Outcome) {
-        self.admit(side, ms).end(outcome, Duration::from_millis(3));
+    fn end(&self, sample: Sample, ms: u64, outcome: Outcome) {
+        self.admit(sample, ms).end(outcome, Duration::from_millis(3));
     }
 
     fn gather(&mut self, ms: u64) -> Crop {
@@ -40,8 +40,8 @@ fn errors(of: Outcomes) -> (u64, u64) {
 #[test]
 fn a_second_is_handed_on_once_when_it_is_over_and_nothing_is_open() {
     let mut field = field(0);
-    field.end(Side::Canary, 100, Outcome::Failed);
-    field.end(Side::Stable, 200, Outcome::Ok);
+    field.end(Sample::Canary, 100, Outcome::Failed);
+    field.end(Sample::Control, 200, Outcome::Ok);
     let early = field.gather(500);
     assert_eq!((errors(early.tail.canary), errors(early.tail.stable)), ((0, 1), (1, 0)));
     assert_eq!(early.counted, Pair::default());
@@ -56,8 +56,8 @@ fn a_second_is_handed_on_once_when_it_is_over_and_nothing_is_open() {
 #[test]
 fn what_is_open_is_completed_against_the_rollback() {
     let mut field = field(0);
-    let (canary, stable) = (field.admit(Side::Canary, 0), field.admit(Side::Stable, 0));
-    field.end(Side::Canary, 1_500, Outcome::Failed);
+    let (canary, stable) = (field.admit(Sample::Canary, 0), field.admit(Sample::Control, 0));
+    field.end(Sample::Canary, 1_500, Outcome::Failed);
     let crop = field.gather(2_600);
     assert_eq!(errors(crop.tail.canary), (1, 1), "the open one as fine");
     assert_eq!(errors(crop.tail.stable), (0, 1), "the open one as an error");
@@ -72,7 +72,7 @@ fn what_is_open_is_completed_against_the_rollback() {
 #[test]
 fn an_open_request_counts_as_slow_at_its_age_and_never_twice() {
     let mut field = field(0);
-    let hung = field.admit(Side::Canary, 100);
+    let hung = field.admit(Sample::Canary, 100);
     assert_eq!(field.gather(2_100).latencies, Pair::default(), "1.1 s old");
     let late = field.gather(2_300).latencies;
     assert_eq!(late.canary.rollback[8], 1);
@@ -86,11 +86,11 @@ fn an_open_request_counts_as_slow_at_its_age_and_never_twice() {
 fn the_warm_up_counts_apart_and_ends_with_its_requests() {
     let mut field = field(3);
     for ms in [100, 200, 300, 400] {
-        field.end(Side::Canary, ms, Outcome::Ok);
+        field.end(Sample::Canary, ms, Outcome::Ok);
     }
-    field.end(Side::Stable, 300, Outcome::Ok);
+    field.end(Sample::Control, 300, Outcome::Ok);
     field.gather(900);
-    field.end(Side::Canary, 1_100, Outcome::Ok);
+    field.end(Sample::Canary, 1_100, Outcome::Ok);
     let first = field.gather(1_300);
     assert_eq!((errors(first.warm_up.canary), errors(first.warm_up.stable)), ((4, 0), (1, 0)));
     assert_eq!(first.latencies, Pair::default());
@@ -105,7 +105,7 @@ fn nothing_is_lost_or_counted_twice_however_often_one_looks() {
         let (mut sum, mut open) = (Pair::<Outcomes>::default(), Vec::new());
         for n in 0..400_u64 {
             let admitted =
-                field.admit(if n % 3 == 0 { Side::Canary } else { Side::Stable }, n * 10);
+                field.admit(if n % 3 == 0 { Sample::Canary } else { Sample::Control }, n * 10);
             if n % 10 == 0 {
                 open.push(admitted);
             } else {

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use weighbridge_config::{Datatype, ModelSettings, TensorData, TensorSpec, V1Dialect, Version};
 use weighbridge_engine::Cost;
+use weighbridge_judge::Latencies;
 use weighbridge_routing::ModelRoute;
 
 use super::*;
@@ -95,6 +96,7 @@ fn bench(canary: Does, width: i64, rescue: RescueSettings) -> Bench {
         Percent::whole(5),
         stable,
         canary,
+        Control::Stable,
         Arc::new(evidence),
         None,
         Arc::default(),
@@ -117,8 +119,58 @@ impl Bench {
 
     /// Outcomes of the canary: fine, errors.
     fn canary(&self) -> (u64, u64) {
-        let taken = (0..3).map(|second| self.trial.evidence.take(second, Side::Canary).outcomes);
+        let taken = (0..3).map(|second| self.trial.evidence.take(second, Sample::Canary).outcomes);
         taken.fold((0, 0), |(ok, err), o| (ok + o.ok, err + o.err))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_copy_answers_its_share_of_stables_requests_and_only_they_are_compared() {
+    for (share, of_copy) in [(1.0, true), (0.0, false)] {
+        let mut bench = bench(Does::Echo, 1, ON);
+        let copy = loaded(1, Arc::new(Echo::default()), 1);
+        bench.trial.control = Control::Copy { version: Arc::clone(&copy), share };
+        let served = bench.ask(Side::Stable, 5.0).await.unwrap();
+        assert_eq!(values(&served.answer.outputs), [5.0]);
+        assert_eq!(Arc::ptr_eq(&served.version, &copy), of_copy);
+        let counted = [Sample::Control, Sample::Rest].map(|sample| {
+            let added = bench.trial.evidence.take(0, sample);
+            (added.outcomes.ok, added.latencies.rollback.iter().sum::<u64>())
+        });
+        assert_eq!(counted, if of_copy { [(1, 1), (0, 0)] } else { [(0, 0), (1, 0)] });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_copy_is_awaited_errors_count_and_answer_times_do_not() {
+    let mut bench = bench(Does::Echo, 1, ON);
+    bench.trial.control = Control::Awaited;
+    for _ in 0..300 {
+        bench.trial.stable.latencies.record(Duration::from_millis(1));
+    }
+    bench.trial.refresh_thresholds(&RolloutSpec::default());
+    bench.ask(Side::Canary, 5.0).await.unwrap();
+    bench.ask(Side::Stable, 5.0).await.unwrap();
+    let canary = bench.trial.evidence.take(0, Sample::Canary);
+    assert_eq!((canary.outcomes.ok, canary.latencies), (1, Latencies::default()));
+    assert_eq!(bench.trial.evidence.take(0, Sample::Rest).outcomes.ok, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_canary_and_its_control_share_one_size_of_batches() {
+    let mut bench = bench(Does::Echo, 1, ON);
+    let with = |rows| {
+        let version = loaded(1, Arc::new(Echo::default()), 1);
+        let mut version = Arc::into_inner(version).expect("nobody else has it");
+        version.cost.best_batch_rows = rows;
+        Arc::new(version)
+    };
+    (bench.trial.stable, bench.trial.canary) = (with(4), with(2));
+    for sample in [Sample::Canary, Sample::Control] {
+        let mut batching = batching(16);
+        let mut job = crate::serving::testing::job(&bench.trial.stable, &[1.0]);
+        bench.trial.prepare(sample, &mut batching, &mut job);
+        assert_eq!(batching.max_batch_size, 2, "{sample:?}");
     }
 }
 
