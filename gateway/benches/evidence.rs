@@ -15,7 +15,7 @@ fn evidence(began: Instant) -> Arc<Evidence> {
     Arc::new(Evidence::new(began, Duration::from_secs(60), 2, Arc::new(thresholds), None))
 }
 
-fn count(evidence: &Arc<Evidence>, at: Instant, sample: Sample) {
+fn count(evidence: &Evidence, at: Instant, sample: Sample) {
     let admitted = evidence.admit(sample, at, None);
     black_box(admitted).end(Outcome::Ok, Duration::from_micros(4_500));
 }

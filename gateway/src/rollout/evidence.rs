@@ -73,7 +73,7 @@ pub enum Outcome {
 }
 
 /// What answer times are measured against: levels of stable's recent past.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Thresholds {
     /// In nanoseconds; none while stable's past is too short to know. Then no time counts.
     levels: Option<Levels>,
@@ -82,7 +82,7 @@ pub struct Thresholds {
     slo: Option<u64>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Levels {
     stable: [u64; LEVELS - 1],
     canary_rollback: [u64; LEVELS - 1],
@@ -152,6 +152,8 @@ struct Cell {
 #[derive(Debug)]
 #[repr(align(128))]
 struct Shard {
+    /// Requests of both sides that were admitted.
+    admitted: AtomicU64,
     ring: Box<[[Cell; Sample::ALL.len()]]>,
 }
 
@@ -163,8 +165,6 @@ pub struct Evidence {
     thresholds: ArcSwap<Thresholds>,
     /// Set when the sticky key, and not the request, is the observation.
     units: Option<Arc<Units>>,
-    /// Requests of both sides that were admitted.
-    admitted: AtomicU64,
 }
 
 /// What was added to one second since it was read last, and how many are still open.
@@ -185,13 +185,15 @@ impl Evidence {
         units: Option<Arc<Units>>,
     ) -> Self {
         let seconds = (longest.as_secs() + SLACK_SECONDS).next_power_of_two() as usize;
-        let ring = || (0..seconds).map(|_| Default::default()).collect();
+        let shard = || Shard {
+            admitted: AtomicU64::new(0),
+            ring: (0..seconds).map(|_| Default::default()).collect(),
+        };
         Self {
             began,
-            shards: (0..shards.max(1)).map(|_| Shard { ring: ring() }).collect(),
+            shards: (0..shards.max(1)).map(|_| shard()).collect(),
             thresholds: ArcSwap::new(thresholds),
             units,
-            admitted: AtomicU64::new(0),
         }
     }
 
@@ -206,14 +208,15 @@ impl Evidence {
     }
 
     /// Counts an arrival. `unit` is the hash of the sticky key where that is the observation.
-    pub fn admit(self: &Arc<Self>, sample: Sample, now: Instant, unit: Option<u64>) -> Admitted {
+    pub fn admit(&self, sample: Sample, now: Instant, unit: Option<u64>) -> Admitted<'_> {
         let second = self.second_of(now);
         let shard = own_shard() % self.shards.len();
         self.cell(shard, second, sample).open.fetch_add(1, Ordering::Relaxed);
-        self.admitted.fetch_add(1, Ordering::Relaxed);
+        self.shards[shard].admitted.fetch_add(1, Ordering::Relaxed);
         Admitted {
-            thresholds: self.thresholds.load_full(),
-            evidence: Arc::clone(self),
+            // A copy: to count who holds one would cost more, on all threads.
+            thresholds: **self.thresholds.load(),
+            evidence: self,
             sample,
             second,
             shard,
@@ -235,7 +238,7 @@ impl Evidence {
 
     /// Requests admitted so far.
     pub fn admitted(&self) -> u64 {
-        self.admitted.load(Ordering::Relaxed)
+        self.shards.iter().map(|shard| shard.admitted.load(Ordering::Relaxed)).sum()
     }
 
     /// Takes what was added to a second. Only one reader may call this.
@@ -288,9 +291,9 @@ impl Evidence {
 /// A request that was counted as arrived. It is counted as ended once: by [`Admitted::end`], or
 /// by its age when it is dropped because the client has left.
 #[derive(Debug)]
-pub struct Admitted {
-    evidence: Arc<Evidence>,
-    thresholds: Arc<Thresholds>,
+pub struct Admitted<'a> {
+    evidence: &'a Evidence,
+    thresholds: Thresholds,
     sample: Sample,
     second: u64,
     shard: usize,
@@ -299,7 +302,7 @@ pub struct Admitted {
     is_open: bool,
 }
 
-impl Admitted {
+impl Admitted<'_> {
     /// Counts the end of the request, `latency` after its arrival.
     pub fn end(mut self, outcome: Outcome, latency: Duration) {
         self.count(outcome, nanos(latency));
@@ -350,7 +353,7 @@ impl Admitted {
     }
 }
 
-impl Drop for Admitted {
+impl Drop for Admitted<'_> {
     /// The client has left. Before stable's median that says nothing about the version; later
     /// it counts by its age, or impatient clients would hide a slow canary.
     fn drop(&mut self) {

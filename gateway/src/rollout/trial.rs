@@ -271,7 +271,7 @@ struct Request<'a> {
 }
 
 impl Request<'_> {
-    async fn by_stable(self, admitted: Admitted, job: Job) -> Result<Served, Unserved> {
+    async fn by_stable(self, admitted: Admitted<'_>, job: Job) -> Result<Served, Unserved> {
         let version = Arc::clone(&job.version);
         let rows = job.rows;
         let outcome = self.submit(self.batching, job).await;
@@ -282,7 +282,7 @@ impl Request<'_> {
         }
     }
 
-    async fn by_canary(self, admitted: Admitted, job: Job) -> Result<Served, Unserved> {
+    async fn by_canary(self, admitted: Admitted<'_>, job: Job) -> Result<Served, Unserved> {
         let version = Arc::clone(&job.version);
         let rows = job.rows;
         let spare = self.spare(&job);
@@ -333,7 +333,7 @@ impl Request<'_> {
     /// Counts the end of a request, and returns what is wrong with an answer that came.
     fn settle(
         &self,
-        admitted: Admitted,
+        admitted: Admitted<'_>,
         outcome: &Result<Answer, SubmitError>,
         rows: usize,
     ) -> Option<SubmitError> {

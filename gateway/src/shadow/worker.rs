@@ -86,8 +86,7 @@ type Ran = Result<Vec<Tensor>, String>;
 pub(super) fn start(worker: &Arc<Worker>, shared: &Arc<Shared>) -> std::io::Result<()> {
     let (own, shared) = (Arc::clone(worker), Arc::clone(shared));
     let work = move || {
-        // Priority is a courtesy to live requests: the budget holds without it.
-        let _ = rustix::process::nice(NICENESS);
+        go_below_everything();
         if let Ok(own_id) = std::fs::read_link("/proc/thread-self") {
             let _ = own.proc.set(Path::new("/proc").join(own_id));
         }
@@ -338,6 +337,23 @@ impl Subject {
         self.sink.record(&self.request, &found, None, settings.exemplars as usize);
         self.sink.metrics.written_off(&reason);
         self.sink.switch_off(reason);
+    }
+}
+
+/// Priority is a courtesy to live requests: the budget holds without it.
+fn go_below_everything() {
+    let _ = rustix::process::nice(NICENESS);
+    // A processor that runs an idle task counts as free: who wakes up goes there at once, where
+    // it would wait behind a task that is merely nice.
+    #[cfg(target_os = "linux")]
+    {
+        use thread_priority::unix::{
+            NormalThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy,
+            thread_native_id,
+        };
+        let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+        let least = thread_priority::ThreadPriority::Min;
+        let _ = set_thread_priority_and_policy(thread_native_id(), least, policy);
     }
 }
 

@@ -1,3 +1,5 @@
+use std::cell::RefCell;
+
 use super::*;
 use crate::rollout::evidence::{Admitted, Outcome, Thresholds};
 
@@ -5,8 +7,9 @@ const MS: u64 = 1_000_000;
 
 struct Field {
     began: Instant,
-    harvest: Harvest,
-    warm_up: WarmUp,
+    evidence: Arc<Evidence>,
+    harvest: RefCell<Harvest>,
+    warm_up: RefCell<WarmUp>,
 }
 
 fn field(warm_requests: u64) -> Field {
@@ -16,20 +19,22 @@ fn field(warm_requests: u64) -> Field {
     let thresholds = Arc::new(Thresholds::new(Some(stable), 1.1, 1.2, ceiling, None));
     let evidence = Arc::new(Evidence::new(began, Duration::from_secs(60), 2, thresholds, None));
     let warm_up = WarmUp { until: began + Duration::from_secs(600), requests: warm_requests };
-    Field { began, harvest: Harvest::new(evidence), warm_up }
+    let harvest = RefCell::new(Harvest::new(Arc::clone(&evidence)));
+    Field { began, evidence, harvest, warm_up: RefCell::new(warm_up) }
 }
 
 impl Field {
-    fn admit(&self, sample: Sample, ms: u64) -> Admitted {
-        self.harvest.evidence.admit(sample, self.began + Duration::from_millis(ms), None)
+    fn admit(&self, sample: Sample, ms: u64) -> Admitted<'_> {
+        self.evidence.admit(sample, self.began + Duration::from_millis(ms), None)
     }
 
     fn end(&self, sample: Sample, ms: u64, outcome: Outcome) {
         self.admit(sample, ms).end(outcome, Duration::from_millis(3));
     }
 
-    fn gather(&mut self, ms: u64) -> Crop {
-        self.harvest.gather(self.began + Duration::from_millis(ms), &mut self.warm_up)
+    fn gather(&self, ms: u64) -> Crop {
+        let at = self.began + Duration::from_millis(ms);
+        self.harvest.borrow_mut().gather(at, &mut self.warm_up.borrow_mut())
     }
 }
 
@@ -39,7 +44,7 @@ fn errors(of: Outcomes) -> (u64, u64) {
 
 #[test]
 fn a_second_is_handed_on_once_when_it_is_over_and_nothing_is_open() {
-    let mut field = field(0);
+    let field = field(0);
     field.end(Sample::Canary, 100, Outcome::Failed);
     field.end(Sample::Control, 200, Outcome::Ok);
     let early = field.gather(500);
@@ -55,7 +60,7 @@ fn a_second_is_handed_on_once_when_it_is_over_and_nothing_is_open() {
 
 #[test]
 fn what_is_open_is_completed_against_the_rollback() {
-    let mut field = field(0);
+    let field = field(0);
     let (canary, stable) = (field.admit(Sample::Canary, 0), field.admit(Sample::Control, 0));
     field.end(Sample::Canary, 1_500, Outcome::Failed);
     let crop = field.gather(2_600);
@@ -71,7 +76,7 @@ fn what_is_open_is_completed_against_the_rollback() {
 
 #[test]
 fn an_open_request_counts_as_slow_at_its_age_and_never_twice() {
-    let mut field = field(0);
+    let field = field(0);
     let hung = field.admit(Sample::Canary, 100);
     assert_eq!(field.gather(2_100).latencies, Pair::default(), "1.1 s old");
     let late = field.gather(2_300).latencies;
@@ -84,7 +89,7 @@ fn an_open_request_counts_as_slow_at_its_age_and_never_twice() {
 
 #[test]
 fn the_warm_up_counts_apart_and_ends_with_its_requests() {
-    let mut field = field(3);
+    let field = field(3);
     for ms in [100, 200, 300, 400] {
         field.end(Sample::Canary, ms, Outcome::Ok);
     }
@@ -101,7 +106,7 @@ fn the_warm_up_counts_apart_and_ends_with_its_requests() {
 #[test]
 fn nothing_is_lost_or_counted_twice_however_often_one_looks() {
     for looks in [1_u64, 7, 40] {
-        let mut field = field(0);
+        let field = field(0);
         let (mut sum, mut open) = (Pair::<Outcomes>::default(), Vec::new());
         for n in 0..400_u64 {
             let admitted =
@@ -125,6 +130,6 @@ fn nothing_is_lost_or_counted_twice_however_often_one_looks() {
         sum.stable += crop.counted.stable;
         assert_eq!((sum.canary.n(), sum.stable.n()), (134, 266), "{looks}");
         assert_eq!(sum.canary.err + sum.stable.err, 40);
-        assert!(field.harvest.is_exhausted());
+        assert!(field.harvest.borrow().is_exhausted());
     }
 }
