@@ -15,11 +15,12 @@ STOP_LIMIT_S = 40
 
 @dataclass(frozen=True)
 class Gateway:
-    """Where a running gateway is found, and the key that administers it."""
+    """Where a running gateway and its data are found, and the key that administers it."""
 
     data: str
     admin: str
     key: str
+    folder: Path
 
     def v2(self, model: str, body, version: int | None = None, **more) -> requests.Response:
         """A prediction by the Open Inference Protocol."""
@@ -69,11 +70,14 @@ def gateway(tmp_path_factory) -> Gateway:
                "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]
     # Settings of whoever runs the tests are not settings of the tests.
     environment = {k: v for k, v in os.environ.items() if not k.startswith("WEIGHBRIDGE")}
+    # The receivers of the tests listen on loopback, where webhooks do not go by themselves.
+    environment["WEIGHBRIDGE__WEBHOOKS__ALLOW"] = "127.0.0.1/32"
     with said.open("w") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
     try:
         wait_until_ready(process, folder, said)
-        yield Gateway(*((folder / name).read_text().strip() for name in ("listen-url", "admin-url", "admin-key")))
+        files = ("listen-url", "admin-url", "admin-key")
+        yield Gateway(*((folder / name).read_text().strip() for name in files), folder)
     finally:
         process.terminate()
         try:

@@ -7,6 +7,7 @@ pub mod experiments;
 pub mod keys;
 pub mod models;
 pub mod operations;
+mod reason;
 pub mod rollouts;
 pub mod shadows;
 pub mod status;
@@ -18,8 +19,8 @@ use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use weighbridge_config::{ModelName, Version};
 use weighbridge_registry::Model;
@@ -69,6 +70,13 @@ async fn bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Pro
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(bytes)
         .map_err(|e| Problem::new(Kind::InvalidRequest, format!("the body: {e}")))
+}
+
+/// `?limit=`: how many are listed.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limit {
+    limit: Option<u32>,
 }
 
 /// Who asks, and the revision that the change is based on.

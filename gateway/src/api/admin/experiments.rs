@@ -10,7 +10,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use weighbridge_config::ExperimentSpec;
 
-use super::{Body, by, json_response, model_name};
+use super::reason::ReasonBody;
+use super::{Body, Limit, OptionalBody, by, json_response, model_name};
 use crate::api::extract::{Path, Query};
 use crate::edge::auth::Principal;
 use crate::edge::problem::{Kind, Problem};
@@ -18,8 +19,6 @@ use crate::gateway::Gateway;
 
 /// Experiments that are listed unless the request says otherwise.
 const LISTED: u32 = 50;
-/// Of a reason, in characters.
-const LONGEST_REASON: usize = 500;
 
 /// An experiment to start.
 #[derive(Debug, Deserialize)]
@@ -47,18 +46,11 @@ pub async fn start(
     Ok(response)
 }
 
-/// `?limit=`
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ListQuery {
-    limit: Option<u32>,
-}
-
 /// `GET /models/{model}/experiments`
 pub async fn list(
     State(gateway): State<Arc<Gateway>>,
     Path(model): Path<String>,
-    Query(ListQuery { limit }): Query<ListQuery>,
+    Query(Limit { limit }): Query<Limit>,
 ) -> Result<Response, Problem> {
     let (model, limit) = (model_name(&model)?, limit.unwrap_or(LISTED));
     let found = gateway.control.registry.experiments(&model, limit).await?;
@@ -75,27 +67,17 @@ pub async fn show(
     json_response(&gateway.experiments.analysed(&record).await?)
 }
 
-/// Why an experiment is stopped.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct StopBody {
-    reason: Option<String>,
-}
-
 /// `POST /models/{model}/experiments/{experiment}/stop`
 pub async fn stop(
     State(gateway): State<Arc<Gateway>>,
     principal: Extension<Principal>,
     headers: HeaderMap,
     Path((model, experiment)): Path<(String, String)>,
-    Body(StopBody { reason }): Body<StopBody>,
+    OptionalBody(ReasonBody { reason }): OptionalBody<ReasonBody>,
 ) -> Result<Response, Problem> {
     let by = by(&principal, &headers)?;
-    if reason.as_ref().is_some_and(|r| r.chars().count() > LONGEST_REASON) {
-        let detail = format!("reason: wanted at most {LONGEST_REASON} characters");
-        return Err(Problem::new(Kind::InvalidRequest, detail));
-    }
     let record = gateway.experiments.named(&model_name(&model)?, &experiment).await?;
-    let stopped = gateway.experiments.stop(&gateway.control, &record, reason, &by).await?;
+    let stopped =
+        gateway.experiments.stop(&gateway.control, &record, reason.map(String::from), &by).await?;
     json_response(&gateway.experiments.view(&stopped))
 }

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use weighbridge_config::Version;
 use weighbridge_registry::{MOST_LISTED, RolloutMove};
 
-use super::{Body, OptionalBody, by, json_response, model_name};
+use super::reason::{Reason, ReasonBody};
+use super::{Body, Limit, OptionalBody, by, json_response, model_name};
 use crate::api::extract::{Path, Query};
 use crate::edge::auth::Principal;
 use crate::edge::problem::{Kind, Problem};
@@ -40,7 +41,7 @@ pub async fn active(State(gateway): State<Arc<Gateway>>) -> Result<Response, Pro
 #[serde(deny_unknown_fields)]
 pub struct FreezeBody {
     frozen: bool,
-    reason: Option<String>,
+    reason: Option<Reason>,
 }
 
 /// `PUT /rollouts/freeze`
@@ -49,7 +50,7 @@ pub async fn freeze(
     principal: Extension<Principal>,
     Body(FreezeBody { frozen, reason }): Body<FreezeBody>,
 ) -> Result<Response, Problem> {
-    operate::freeze(&gateway, frozen, reason, &principal.actor()).await?;
+    operate::freeze(&gateway, frozen, reason.map(String::from), &principal.actor()).await?;
     json_response(&json!({"frozen": frozen}))
 }
 
@@ -59,7 +60,7 @@ pub async fn freeze(
 pub struct StartBody {
     to: Version,
     spec: Option<Value>,
-    reason: Option<String>,
+    reason: Option<Reason>,
 }
 
 /// `POST /models/{model}/rollouts`
@@ -71,26 +72,19 @@ pub async fn start(
     Body(StartBody { to, spec, reason }): Body<StartBody>,
 ) -> Result<Response, Problem> {
     let (model, by) = (model_name(&model)?, by(&principal, &headers)?);
-    let wanted = Wanted { to, spec, reason };
+    let wanted = Wanted { to, spec, reason: reason.map(String::from) };
     let rollout = operate::start(&gateway, &model, wanted, &by).await?;
     let body = json_response(&explain::view_json(&gateway.rollouts, &rollout)?)?;
     Ok((StatusCode::CREATED, body).into_response())
-}
-
-/// `?limit=`
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ListQuery {
-    limit: Option<u32>,
 }
 
 /// `GET /models/{model}/rollouts`
 pub async fn list(
     State(gateway): State<Arc<Gateway>>,
     Path(model): Path<String>,
-    Query(query): Query<ListQuery>,
+    Query(Limit { limit }): Query<Limit>,
 ) -> Result<Response, Problem> {
-    let limit = query.limit.unwrap_or(LISTED).min(MOST_LISTED);
+    let limit = limit.unwrap_or(LISTED).min(MOST_LISTED);
     let rollouts = gateway.control.registry.rollouts(&model_name(&model)?, limit).await?;
     let rollouts: Result<Vec<Value>, Problem> =
         rollouts.iter().map(|r| explain::view_json(&gateway.rollouts, r)).collect();
@@ -128,13 +122,6 @@ pub async fn why(
     json_response(&explain::why(&gateway.rollouts, &rollout, &events)?)
 }
 
-/// Why somebody moves a rollout; an empty body says nothing.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ReasonBody {
-    reason: Option<String>,
-}
-
 /// `POST /models/{model}/rollout/{verb}`: pause, resume, approve, promote, rollback.
 pub async fn operate(
     State(gateway): State<Arc<Gateway>>,
@@ -158,6 +145,7 @@ pub async fn operate(
         }
     };
     let (model, by) = (model_name(&model)?, by(&principal, &headers)?);
+    let reason = reason.map(String::from);
     let rollout = operate::make(&gateway, &model, step, reason, &by).await?;
     json_response(&explain::view_json(&gateway.rollouts, &rollout)?)
 }
