@@ -21,6 +21,7 @@ use crate::names::Version;
 use crate::rollout::parse::{read, read_text};
 use crate::rollout::{InvalidSpec, Percent, duration};
 
+pub use check::LONGEST_UNIT;
 pub use unit::UnitSource;
 
 /// The format of specs that this release writes and the newest that it reads.

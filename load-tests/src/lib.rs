@@ -22,3 +22,5 @@ pub mod scenario;
 pub mod schedule;
 pub mod steady;
 pub mod stop;
+#[cfg(test)]
+mod testing;

@@ -13,7 +13,7 @@ use crate::rollout::{Percent, SpecMistake};
 const MOST_GUARDRAILS: usize = 10;
 const MOST_OVERRIDES: usize = 1_000;
 /// A unit's key, in bytes.
-pub(super) const LONGEST_UNIT: usize = 256;
+pub const LONGEST_UNIT: usize = 256;
 /// The words of `weighbridge-variant` for answers that no experiment chose.
 const TAKEN: [&str; 5] = ["stable", "canary", "variant", "pinned", HOLDOUT];
 /// Below this an interval's width rests on too few units for its approximation.

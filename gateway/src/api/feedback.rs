@@ -66,13 +66,14 @@ pub async fn post(
     let patience = gateway.settings.limits.body_read_timeout;
     let bytes = body::read(request.into_body(), MOST_BYTES, patience).await?;
     let items = read(&bytes, model, now_ms())?;
-    let metrics = metrics(&gateway, model, &items).await?;
-    let mut told: Vec<Option<Told>> = Vec::with_capacity(items.len());
-    for (place, item) in items.iter().enumerate() {
-        told.push(match for_rollout(item, model) {
-            Some(told) => Some(told),
-            None => known(item, place, &metrics, model)?,
-        });
+    let mut told: Vec<Option<Told>> = items.iter().map(|i| for_rollout(i, model)).collect();
+    if told.iter().any(Option::is_none) {
+        let metrics = metrics(&gateway, model, &items).await?;
+        for (place, (item, told)) in items.iter().zip(&mut told).enumerate() {
+            if told.is_none() {
+                *told = known(item, place, &metrics, model)?;
+            }
+        }
     }
     let taken: Vec<NewFeedback> =
         items.iter().zip(&told).filter(|(_, t)| t.is_none()).map(|(i, _)| i.clone()).collect();

@@ -278,6 +278,8 @@ async fn run(gateway: &Gateway, routed: &Routed, inputs: Vec<NamedTensor>) -> Re
         deadline: routed.deadline,
         lane: if is_on_trial { Lane::Trial } else { Lane::Any },
     };
+    // Answer times that versions are compared by begin where the body has come and is decoded.
+    let began = Instant::now();
     let outcome = match &routed.coin {
         Some(coin) => coin.answer(&gateway.compute, model, job, routed.id.as_str()).await,
         None => {
@@ -302,10 +304,12 @@ async fn run(gateway: &Gateway, routed: &Routed, inputs: Vec<NamedTensor>) -> Re
     match outcome {
         Ok(served) => {
             let latency = routed.arrived.elapsed();
-            served.version.answered(latency, served.answer.queued);
+            served.version.metrics.answered(latency, served.answer.queued);
             if let Some(canary) = &served.rescued_from {
                 canary.metrics.failed(Kind::ModelFailed, latency);
                 events::rescued(&model.name, canary.version);
+            } else {
+                served.version.latencies.record(began.elapsed());
             }
             Ok(served)
         }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use http::request::Parts;
 use serde::{Deserialize, Serialize};
 use weighbridge_config::ExperimentSpec;
-use weighbridge_config::experiment::{Bandit, HOLDOUT, UnitSource};
+use weighbridge_config::experiment::{Bandit, HOLDOUT, LONGEST_UNIT, UnitSource};
 use weighbridge_protocol::v2::InferRequest;
 use weighbridge_registry::{Experiment, Exposure, RequestUnit};
 use weighbridge_routing::experiment::{Assignment, Chosen, Intervals, Place, Slice, Unit};
@@ -21,8 +21,6 @@ use crate::telemetry::experiments::RequestMetrics;
 
 /// Asks for a variant by name.
 const OVERRIDE: &str = "weighbridge-variant-override";
-/// Longer units are taken as missing: each is a row of the registry.
-const LONGEST_UNIT: usize = 256;
 /// How a variant is logged that the request or the spec's list asked for.
 const FORCED: &str = "forced/";
 
@@ -163,6 +161,7 @@ impl Running {
                 parameter.as_deref()
             }
         };
+        // Each is a row of the registry: one that is longer is taken as missing.
         let unit = unit.filter(|unit| !unit.is_empty() && unit.len() <= LONGEST_UNIT);
         let known = unit.and_then(|unit| self.seen.get(unit));
         let place = match (forced, known) {

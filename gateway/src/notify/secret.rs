@@ -1,5 +1,5 @@
-//! The secret that signs webhooks: the first line of a file, read for each delivery, so that a
-//! new one holds without a restart.
+//! The secret that signs webhooks: the text of a file, read for each delivery, so that a new one
+//! holds without a restart.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -20,8 +20,7 @@ pub struct Coin {
 }
 
 impl Coin {
-    /// The coin of a request, unless it was pinned or no rollout gives a canary traffic. A
-    /// canary that the table calls absent has failed this request: stable answers it.
+    /// The coin of a request, unless it was pinned or no rollout gives a canary traffic.
     pub fn of(model: &ServedModel, decision: &Decision, key: Key<'_>) -> Option<Self> {
         let trial = model.trial.as_ref()?;
         let unit = match key {
@@ -31,10 +30,6 @@ impl Coin {
         let drawn = match decision.reason {
             Reason::Split { .. } | Reason::Sticky { .. } | Reason::NoStickyKey { .. } => {
                 decision.version
-            }
-            Reason::Fallback { instead_of } if instead_of == trial.canary.version => {
-                trial.canary_is_absent(unit);
-                return None;
             }
             _ => return None,
         };

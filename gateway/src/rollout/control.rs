@@ -34,6 +34,15 @@ impl Control {
         }
     }
 
+    /// True when there are answer times to compare with: a copy that is run no more gives none.
+    pub fn is_there(&self) -> bool {
+        match self {
+            Self::Copy { version, .. } => version.quarantine().is_none(),
+            Self::Awaited => false,
+            Self::Stable => true,
+        }
+    }
+
     /// True when answer times that are compared with `other` mean the same.
     pub fn is(&self, other: &Self) -> bool {
         match (self, other) {
@@ -51,11 +60,10 @@ impl Control {
         match self {
             Self::Stable => true,
             Self::Awaited => false,
-            Self::Copy { version, share } => {
+            Self::Copy { share, .. } => {
                 // The hash itself has decided already between canary and stable.
                 let coin = unit.map_or_else(rand::random::<f64>, |unit| uniform(mixed(unit)));
-                // A copy that hangs hurts users; stable may still be well.
-                coin < *share && version.quarantine().is_none()
+                coin < *share && self.is_there()
             }
         }
     }

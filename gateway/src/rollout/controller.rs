@@ -271,10 +271,7 @@ impl Controller {
                 }
                 RolloutMove::RollBack
             }
-            Decision::Regressed(_) => {
-                course.has_told();
-                RolloutMove::Regressed
-            }
+            Decision::Regressed(_) => RolloutMove::Regressed,
             Decision::Stop(_) if !matches!(rollout.standing, Standing::Held { .. }) => {
                 RolloutMove::Hold { reason: headline(&look.verdict) }
             }
@@ -285,7 +282,9 @@ impl Controller {
             }
             _ => return false,
         };
-        if !matches!(step, RolloutMove::RollBack)
+        let gives_traffic =
+            matches!(step, RolloutMove::BeginSteps | RolloutMove::Advance | RolloutMove::Promote);
+        if gives_traffic
             && let Err(reason) =
                 self.sync.ensure_loaded(&rollout.model, [rollout.from, rollout.to]).await
         {
@@ -298,9 +297,20 @@ impl Controller {
             reason: None,
         };
         let text = look.verdict.to_string();
+        let is_told = step == RolloutMove::Regressed;
         match self.moves.make(rollout, step, record, &text, &Actor::system()).await {
-            Ok(_) => true,
-            Err(Error::Conflict { .. } | Error::Illegal(_) | Error::NotFound { .. }) => {
+            Ok(_) => {
+                if is_told {
+                    course.has_told();
+                }
+                true
+            }
+            Err(Error::Illegal(why)) => {
+                // Nothing that another look at once would change.
+                tracing::warn!(model = %rollout.model, rollout = rollout.id, why, "not possible");
+                false
+            }
+            Err(Error::Conflict { .. } | Error::NotFound { .. }) => {
                 // Somebody was faster: look at what they made of it.
                 self.moves.follow().await;
                 tokio::time::sleep(LOOK_LEAST).await;

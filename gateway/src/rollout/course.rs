@@ -22,6 +22,9 @@ use crate::rollout::trial::{Shared, Trial};
 const THRESHOLDS_EVERY: Duration = Duration::from_secs(10);
 /// The time over which the rate of requests is measured.
 const RATE_WINDOW: Duration = Duration::from_secs(10);
+/// A weight is kept so long after the next one: requests that were routed before it may still be
+/// sending their bodies.
+const LINGER: Duration = Duration::from_secs(10);
 
 /// What is stored of a rollout, so that a restart goes on where it was.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -84,6 +87,15 @@ pub struct Look {
     pub is_news: bool,
 }
 
+/// One weight.
+#[derive(Debug)]
+struct Field {
+    trial: Arc<Trial>,
+    harvest: Harvest,
+    /// When it was first seen beside a newer one.
+    superseded: Option<Instant>,
+}
+
 /// A rollout under judgement.
 #[derive(Debug)]
 pub struct Course {
@@ -92,8 +104,8 @@ pub struct Course {
     shadow: ShadowJudge,
     shadow_seen: Compared,
     shared: Arc<Shared>,
-    /// One per weight that still has open requests, the newest last.
-    fields: Vec<(Arc<Trial>, Harvest)>,
+    /// One per weight that requests may still count at, the newest last.
+    fields: Vec<Field>,
     warm_up: Option<WarmUp>,
     warm_up_left: (Duration, u64),
     /// When this process took the rollout up, and how old the attempt was then.
@@ -171,7 +183,7 @@ impl Course {
             is_news = true;
         }
         is_news |= self.compare(compared);
-        let done = self.retire(trials);
+        let done = self.retire(trials, now);
         self.refresh_thresholds(rollout, now);
         self.measure_rate(now);
         let situation = Situation { abort, ..self.situation(rollout, frozen, now) };
@@ -229,7 +241,7 @@ impl Course {
         }
         self.was_held = is_held;
         for trial in trials {
-            if self.fields.iter().any(|(known, _)| Arc::ptr_eq(known, trial)) {
+            if self.fields.iter().any(|field| Arc::ptr_eq(&field.trial, trial)) {
                 continue;
             }
             if self.warm_up.is_none() {
@@ -238,7 +250,11 @@ impl Course {
             }
             self.last_canary = now;
             self.judge.begin_epoch(trial.step, trial.weight);
-            self.fields.push((Arc::clone(trial), Harvest::new(Arc::clone(&trial.evidence))));
+            self.fields.push(Field {
+                trial: Arc::clone(trial),
+                harvest: Harvest::new(Arc::clone(&trial.evidence)),
+                superseded: None,
+            });
         }
     }
 
@@ -247,7 +263,7 @@ impl Course {
         let mut is_news = false;
         let mut idle = WarmUp { until: now, requests: 0 };
         let warm_up = self.warm_up.as_mut().unwrap_or(&mut idle);
-        for (trial, harvest) in &mut self.fields {
+        for Field { trial, harvest, .. } in &mut self.fields {
             let crop = harvest.gather(now, warm_up);
             let weight = trial.weight;
             self.judge.absorb_outcomes(weight, &crop.warm_up, true);
@@ -292,12 +308,16 @@ impl Course {
     }
 
     /// Harvests of earlier weights that nothing can be added to any more.
-    fn retire(&mut self, trials: &[Arc<Trial>]) -> Vec<Arc<Trial>> {
+    fn retire(&mut self, trials: &[Arc<Trial>], now: Instant) -> Vec<Arc<Trial>> {
         let newest = trials.last();
         let mut done = Vec::new();
-        self.fields.retain(|(trial, harvest)| {
-            let is_newest = newest.is_some_and(|n| Arc::ptr_eq(n, trial));
-            let is_done = !is_newest && harvest.is_exhausted();
+        self.fields.retain_mut(|Field { trial, harvest, superseded }| {
+            if newest.is_some_and(|n| Arc::ptr_eq(n, trial)) {
+                *superseded = None;
+                return true;
+            }
+            let since = *superseded.get_or_insert(now);
+            let is_done = now.saturating_duration_since(since) >= LINGER && harvest.is_exhausted();
             if is_done {
                 self.retired_requests += trial.evidence.admitted();
                 done.push(Arc::clone(trial));
@@ -308,7 +328,7 @@ impl Course {
     }
 
     fn refresh_thresholds(&mut self, rollout: &Rollout, now: Instant) {
-        let Some((trial, _)) = self.fields.last() else { return };
+        let Some(Field { trial, .. }) = self.fields.last() else { return };
         // While stable's past is unknown, each look may be the one that knows it.
         let is_unknown = self.shared.stable_p99.load(Ordering::Relaxed) == 0;
         if is_unknown || now.saturating_duration_since(self.last_thresholds) >= THRESHOLDS_EVERY {
@@ -326,7 +346,7 @@ impl Course {
     }
 
     fn requests(&self) -> u64 {
-        let live = self.fields.iter().map(|(t, _)| t.evidence.admitted()).sum::<u64>();
+        let live = self.fields.iter().map(|f| f.trial.evidence.admitted()).sum::<u64>();
         self.retired_requests + live
     }
 
@@ -377,7 +397,7 @@ impl Course {
             let at = |q| of.latencies.quantile(q);
             Some(AnswerTimes { p50_ns: at(0.5)?, p95_ns: at(0.95)?, p99_ns: at(0.99)? })
         };
-        let trial = self.fields.last().map(|(trial, _)| trial);
+        let trial = self.fields.last().map(|field| &field.trial);
         let answer_times = trial
             .and_then(|t| Some(Pair { canary: times(&t.canary)?, stable: times(t.compared())? }));
         About {

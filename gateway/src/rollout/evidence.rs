@@ -20,6 +20,8 @@ use weighbridge_judge::{LEVELS, Latencies, Outcomes, level};
 
 use crate::rollout::units::Units;
 
+/// An open request counts as slow at this multiple of the longest latency that is told apart.
+const LATE_FACTOR: f64 = 1.2;
 /// Seconds that a ring holds beyond the longest deadline.
 const SLACK_SECONDS: u64 = 10;
 
@@ -113,9 +115,10 @@ impl Thresholds {
         self.levels.as_ref().map(|l| l.stable[2])
     }
 
-    /// The latency at which an open request of a second that is closed counts.
-    pub fn ceiling(&self) -> Duration {
-        Duration::from_nanos(self.ceiling)
+    /// The age at which an open request counts as slow.
+    pub fn late_after(&self) -> Duration {
+        let late = Duration::from_nanos(self.ceiling).mul_f64(LATE_FACTOR);
+        late.max(Duration::from_nanos(self.slo.unwrap_or(0)))
     }
 
     /// Levels of a latency: under the rollback margin and under the promotion margin.
@@ -222,6 +225,7 @@ impl Evidence {
             shard,
             arrived: now,
             unit: unit.filter(|_| self.units.is_some()),
+            budget: u64::MAX,
             is_open: true,
         }
     }
@@ -299,10 +303,20 @@ pub struct Admitted<'a> {
     shard: usize,
     arrived: Instant,
     unit: Option<u64>,
+    /// In nanoseconds.
+    budget: u64,
     is_open: bool,
 }
 
 impl Admitted<'_> {
+    /// A request that takes longer than this has overrun it, however it ends: what a canary
+    /// would have answered after its time is never known, so stable's late answers do not count
+    /// either.
+    pub fn within(mut self, budget: Option<Duration>) -> Self {
+        self.budget = budget.map_or(u64::MAX, nanos);
+        self
+    }
+
     /// Counts the end of the request, `latency` after its arrival.
     pub fn end(mut self, outcome: Outcome, latency: Duration) {
         self.count(outcome, nanos(latency));
@@ -312,6 +326,11 @@ impl Admitted<'_> {
         if !std::mem::replace(&mut self.is_open, false) {
             return;
         }
+        let is_blamed = !matches!(outcome, Outcome::ClientError | Outcome::Neutral);
+        let (outcome, latency) = match self.budget {
+            budget if is_blamed && latency > budget => (Outcome::Overran, budget),
+            _ => (outcome, latency),
+        };
         let cell = self.evidence.cell(self.shard, self.second, self.sample);
         let add = |counter: &AtomicU32| {
             counter.fetch_add(1, Ordering::Relaxed);
@@ -359,7 +378,8 @@ impl Drop for Admitted<'_> {
     fn drop(&mut self) {
         if self.is_open {
             let age = nanos(self.arrived.elapsed());
-            let is_early = self.thresholds.median().is_none_or(|median| age < median);
+            let is_short = self.thresholds.median().is_none_or(|median| age < median);
+            let is_early = is_short && age <= self.budget;
             self.count(if is_early { Outcome::Neutral } else { Outcome::Ok }, age);
         }
     }

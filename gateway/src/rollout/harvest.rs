@@ -21,8 +21,6 @@ use crate::rollout::evidence::{Added, Evidence, Sample, Side};
 const GRACE: Duration = Duration::from_millis(250);
 /// Seconds are kept so long even when they are complete, for the same reason.
 const KEPT: Duration = Duration::from_secs(10);
-/// An open request counts as slow at this multiple of the longest latency that is told apart.
-const LATE_FACTOR: f64 = 1.2;
 
 /// What came in since the last look.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -101,7 +99,7 @@ impl Harvest {
             self.rows.push_back(Row { second, is_warm_up, ..Row::default() });
             self.next += 1;
         }
-        let late_after = self.evidence.thresholds().ceiling().mul_f64(LATE_FACTOR);
+        let late_after = self.evidence.thresholds().late_after();
         let (mut are_complete, mut have_latencies) = (true, true);
         for row in &mut self.rows {
             row.take(&self.evidence);

@@ -14,6 +14,7 @@ use crate::edge::problem::{Kind, Problem};
 use crate::gateway::Gateway;
 use crate::notify::address::AddressPolicy;
 use crate::now_ms;
+use crate::rollout::controller::Controller;
 use crate::rollout::trial::Trial;
 
 /// Moves that lose a race against the rollout's own are tried again so often.
@@ -68,11 +69,7 @@ fn spec_for(
     let mut spec =
         RolloutSpec::from_json(document).map_err(|mistakes| refused(mistakes.to_string()))?;
     let mut mistakes = Vec::new();
-    for (place, webhook) in spec.webhooks.iter().enumerate() {
-        if let Err(forbidden) = addresses.target(&webhook.url) {
-            mistakes.push(format!("webhooks[{place}].url: {forbidden}"));
-        }
-    }
+    mistakes.extend(addresses.mistakes(&spec.webhooks).iter().map(ToString::to_string));
     if spec.unit == Unit::Key && model.settings.sticky.is_none() {
         let set = format!("weighbridge configure {} sticky=header:NAME", model.name);
         mistakes.push(format!("unit: \"key\" wants a sticky model ({set})"));
@@ -97,6 +94,7 @@ pub async fn make(
 ) -> Result<Rollout, Problem> {
     let is_rollback = step == RolloutMove::RollBack;
     let rollouts = &gateway.rollouts;
+    let mut aside = None;
     for _ in 0..TRIES {
         let model = gateway.control.registry.model(name).await?;
         if let Some(expected) = by.expected.filter(|e| *e != model.revision) {
@@ -107,6 +105,7 @@ pub async fn make(
         let told = reason.clone().unwrap_or_else(|| format!("by {}", by.actor.name));
         if is_rollback {
             // Safety before bookkeeping.
+            aside.get_or_insert_with(|| Aside::new(rollouts, &rollout.id, &told));
             rollouts.set_aside(&rollout.id).await;
         }
         let (record, text) =
@@ -114,12 +113,12 @@ pub async fn make(
         let made = rollouts.moves.make(rollout, step.clone(), record, &text, &by.actor).await;
         match made {
             Ok(model) => {
+                aside.as_mut().map(Aside::is_settled);
                 return model.rollout.ok_or_else(|| Problem::internal("the rollout is gone"));
             }
             // The rollout moved by itself meanwhile; what was asked for was not about that.
             Err(Error::Conflict { .. }) if by.expected.is_none() => {}
             Err(error @ (Error::Unavailable { .. } | Error::Busy { .. })) if is_rollback => {
-                rollouts.abort(&rollout.id, told);
                 let mut problem = Problem::from(error);
                 problem.detail = format!(
                     "{} (the canary gets no traffic any more; recording it is tried again)",
@@ -130,6 +129,7 @@ pub async fn make(
             }
             Err(error) => {
                 if is_rollback {
+                    aside.as_mut().map(Aside::is_settled);
                     rollouts.readmit(&rollout.id).await;
                 }
                 return Err(error.into());
@@ -137,6 +137,33 @@ pub async fn make(
         }
     }
     Err(Problem::new(Kind::Conflict, format!("the rollout of {name} moves too fast: try again")))
+}
+
+/// A canary that somebody has taken out of the table here. Unless that is settled, its rollout is
+/// rolled back as soon as the registry can record it: also when whoever asked has left.
+struct Aside<'a> {
+    rollouts: &'a Controller,
+    rollout: String,
+    reason: Option<String>,
+}
+
+impl<'a> Aside<'a> {
+    fn new(rollouts: &'a Controller, rollout: &str, reason: &str) -> Self {
+        Self { rollouts, rollout: rollout.to_owned(), reason: Some(reason.to_owned()) }
+    }
+
+    /// The registry has it, or it has been undone.
+    fn is_settled(&mut self) {
+        self.reason = None;
+    }
+}
+
+impl Drop for Aside<'_> {
+    fn drop(&mut self) {
+        if let Some(reason) = self.reason.take() {
+            self.rollouts.abort(&self.rollout, reason);
+        }
+    }
 }
 
 /// What the judge knew, under the decision of a person if that is a rollback.
@@ -209,7 +236,9 @@ fn active(model: &Model) -> Result<&Rollout, Problem> {
             Some(last) => {
                 format!("{name} has no active rollout: the last one ({}) has ended", last.number)
             }
-            None => format!("{name} has no active rollout"),
+            None => format!(
+                "{name} has no active rollout: weighbridge rollout start {name} --to VERSION"
+            ),
         };
         Problem::new(Kind::Conflict, detail)
     })

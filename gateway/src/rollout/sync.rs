@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use weighbridge_config::{Digest, ModelName, Split, Version, settings};
 use weighbridge_registry::{
-    Model, Registry, Rollout, Snapshot as RegistrySnapshot, VersionRecord, VersionState,
+    Model, Phase, Registry, Rollout, Snapshot as RegistrySnapshot, VersionRecord, VersionState,
 };
 use weighbridge_routing::{Availability, ModelRoute};
 
@@ -92,6 +92,8 @@ pub struct Sync {
     serving: settings::Serving,
     versions_per_model: usize,
     state: Mutex<State>,
+    /// Held while the registry is read and what it says is adopted.
+    reading: Mutex<()>,
     /// Rung when a load has ended, so that the snapshot is made anew.
     changed: Notify,
     /// The registry as it was read last, for those who follow it.
@@ -121,6 +123,7 @@ impl Sync {
             serving: settings.serving.clone(),
             versions_per_model: settings.engine.loaded_versions_per_model as usize,
             state: Mutex::default(),
+            reading: Mutex::default(),
             changed: Notify::new(),
             experiments,
             tasks,
@@ -144,9 +147,12 @@ impl Sync {
 
     /// Reads the registry, starts the loads it asks for and publishes what stands.
     pub async fn refresh(self: &Arc<Self>) -> Result<(), weighbridge_registry::Error> {
-        let mut state = self.state.lock().await;
+        // In turn, or an older picture could come last. The state is free meanwhile: what takes a
+        // canary out of the table does not wait for the registry.
+        let _turn = self.reading.lock().await;
         let seen = self.registry.snapshot().await?;
         self.experiments.adopt(&seen).await?;
+        let mut state = self.state.lock().await;
         self.adopt(&mut state, seen);
         Ok(())
     }
@@ -181,13 +187,17 @@ impl Sync {
         Ok(())
     }
 
-    /// Waits until the control of the model's rollout is loaded, or cannot be: with the table
-    /// that is published then, the canary takes traffic.
+    /// Waits until the control of the model's rollout is loaded, or cannot be, if its canary takes
+    /// traffic with the table that is published then.
     pub async fn control_settled(&self, model: &ModelName) {
         let loading = {
             let state = self.state.lock().await;
             let models = state.seen.iter().flat_map(|seen| &seen.models);
-            let version = models.filter(|m| m.name == *model).find_map(wanted_control);
+            let is_live = |m: &&Model| {
+                let phase = m.rollout.as_ref().map(|rollout| rollout.phase);
+                m.name == *model && matches!(phase, Some(Phase::Live { .. }))
+            };
+            let version = models.filter(is_live).find_map(wanted_control);
             let slot = version.and_then(|v| state.slots.get(&(model.clone(), v, Use::Control)));
             match slot {
                 Some((_, Slot::Loading(ended))) => Some(ended.clone()),
@@ -212,7 +222,10 @@ impl Sync {
                 let mut state = self.state.lock().await;
                 let slot = state.slots.get(&(model.clone(), version, Use::Serving));
                 match slot.filter(|(digest, _)| *digest == record.digest) {
-                    Some((_, Slot::Loaded(_))) => return Ok(()),
+                    // One that is run no more gets a new chance when somebody asks for it.
+                    Some((_, Slot::Loaded(loaded))) if loaded.quarantine().is_none() => {
+                        return Ok(());
+                    }
                     Some((_, Slot::Failed { reason, .. })) if has_tried => {
                         return Err(format!(
                             "version {version} of {model} cannot be loaded: {reason}"

@@ -167,9 +167,9 @@ impl Trial {
         self.shared.stable_p99.store(p99, Ordering::Relaxed);
         let ceiling = Duration::from_nanos(p99).saturating_mul(CEILING_FACTOR);
         let ceiling = ceiling.clamp(CEILING_LEAST, CEILING_MOST);
-        let levels = quantiles.filter(|_| !matches!(self.control, Control::Awaited));
+        let levels = quantiles.filter(|_| self.control.is_there());
         let (rollback, promote) = (spec.latency.rollback_scale, spec.latency.promote_scale);
-        let slo = spec.slo.as_ref().map(|slo| slo.latency);
+        let slo = spec.slo.as_ref().filter(|_| self.control.is_there()).map(|slo| slo.latency);
         let thresholds = Thresholds::new(levels, rollback, promote, ceiling, slo);
         self.evidence.set_thresholds(Arc::new(thresholds));
     }
@@ -200,7 +200,7 @@ impl Trial {
             budget: self.budget(model),
             is_finite: !job.inputs.iter().any(|t| has_non_finite(t.data())),
         };
-        let admitted = self.evidence.admit(sample, request.began, unit);
+        let admitted = self.evidence.admit(sample, request.began, unit).within(request.budget);
         match side {
             Side::Stable => request.by_stable(admitted, job).await,
             Side::Canary => request.by_canary(admitted, job).await,
@@ -220,13 +220,6 @@ impl Trial {
         wanted.is_some_and(|reward| {
             self.shared.rewards.report(request, value >= reward.good_at_least)
         })
-    }
-
-    /// The canary cannot even be asked: its failure counts, as if it had been.
-    pub fn canary_is_absent(&self, unit: Option<u64>) {
-        let admitted = self.evidence.admit(Sample::Canary, Instant::now(), unit);
-        admitted.end(Outcome::Failed, Duration::ZERO);
-        self.shared.failed.notify_one();
     }
 
     /// Counts a request that the version of `side` refused as invalid.
@@ -302,7 +295,7 @@ impl Request<'_> {
                 Some(outcome)
             }
             None => {
-                admitted.end(Outcome::Overran, self.budget.unwrap_or_default());
+                admitted.end(Outcome::Overran, self.began.elapsed());
                 None
             }
         };
@@ -338,24 +331,16 @@ impl Request<'_> {
         rows: usize,
     ) -> Option<SubmitError> {
         let latency = self.began.elapsed();
-        let overran = self.budget.is_some_and(|budget| latency > budget);
-        let within = self.budget.map_or(latency, |budget| latency.min(budget));
-        match outcome {
-            Ok(answer) => match self.invalid(answer, rows) {
-                Some(what) => {
-                    admitted.end(Outcome::Failed, within);
-                    return Some(invalid(&what));
-                }
-                None if overran => admitted.end(Outcome::Overran, within),
-                None => admitted.end(Outcome::Ok, within),
-            },
-            Err(SubmitError::Model(_)) => admitted.end(Outcome::Failed, within),
-            Err(SubmitError::DeadlinePassed) => admitted.end(Outcome::Overran, within),
-            Err(SubmitError::Full(_) | SubmitError::Stopped) => {
-                admitted.end(Outcome::Neutral, within);
-            }
-        }
-        None
+        let wrong = outcome.as_ref().ok().and_then(|answer| self.invalid(answer, rows));
+        let counted = match outcome {
+            Ok(_) if wrong.is_some() => Outcome::Failed,
+            Ok(_) => Outcome::Ok,
+            Err(SubmitError::Model(_)) => Outcome::Failed,
+            Err(SubmitError::DeadlinePassed) => Outcome::Overran,
+            Err(SubmitError::Full(_) | SubmitError::Stopped) => Outcome::Neutral,
+        };
+        admitted.end(counted, latency);
+        wrong.map(|what| invalid(&what))
     }
 
     /// What makes an answer invalid.

@@ -13,14 +13,14 @@
 //!
 //! A compute thread may never come back from a run: [`crate::serving::running`] writes such a
 //! run off. And versions on trial never keep stable waiting: when they hold all slots for too
-//! long, the watchdog's own thread runs what waits for stable.
+//! long, a spare thread runs what waits for stable.
 //!
 //! Before a worker looks at its queue it lets the runtime do the input that is ready: requests
 //! that have already arrived are decoded and join the batch. Nothing waits for it: the core
 //! is busy with those very requests.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -62,6 +62,8 @@ pub struct Compute {
     inbox: Receiver<Order>,
     running: Running,
     threads: AtomicUsize,
+    /// A thread beside the slots runs what waits for stable.
+    has_spare: AtomicBool,
 }
 
 /// Entries that share a run.
@@ -93,6 +95,7 @@ impl Compute {
             inbox,
             running: Running::default(),
             threads: AtomicUsize::new(0),
+            has_spare: AtomicBool::new(false),
         });
         for _ in 0..slots {
             compute.start_thread()?;
@@ -215,7 +218,10 @@ impl Compute {
         for _ in 0..findings.written_off {
             let lost = self.threads.load(Ordering::Relaxed).saturating_sub(self.slots);
             if lost >= MOST_LOST_THREADS {
-                tracing::error!(lost, "too many runs never end: their compute slots are lost");
+                tracing::error!(
+                    lost,
+                    "too many runs never end: their compute slots are lost until the gateway is restarted"
+                );
                 continue;
             }
             match self.start_thread() {
@@ -223,8 +229,18 @@ impl Compute {
                 Err(error) => tracing::error!(%error, "cannot replace a compute thread"),
             }
         }
-        if findings.overdue >= self.slots {
-            self.run_for_stable();
+        if findings.overdue >= self.slots && !self.has_spare.swap(true, Ordering::AcqRel) {
+            let compute = Arc::clone(self);
+            // A thread of its own: the watchdog must go on watching.
+            let spare = std::thread::Builder::new().name("compute-spare".to_owned());
+            let started = spare.spawn(move || {
+                compute.run_for_stable();
+                compute.has_spare.store(false, Ordering::Release);
+            });
+            if let Err(error) = started {
+                tracing::error!(%error, "no thread for stable beside canaries that hang");
+                self.has_spare.store(false, Ordering::Release);
+            }
         }
     }
 

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use weighbridge_config::{ModelName, Signature, Tensor, Version};
@@ -42,7 +41,8 @@ pub struct LoadedVersion {
     /// Measured when it was loaded.
     pub cost: Cost,
     pub metrics: VersionMetrics,
-    /// How long its recent answers took.
+    /// How long its recent answers took, once the request was decoded; of requests that were
+    /// its own from the beginning.
     pub latencies: LatencyHistogram,
     /// Why it is not run any more.
     quarantine: OnceLock<String>,
@@ -84,12 +84,6 @@ impl LoadedVersion {
             Some(fault) => fault.strike(|| self.runner.run(parts)),
             None => self.runner.run(parts),
         }
-    }
-
-    /// A live prediction was answered.
-    pub fn answered(&self, total: Duration, queued: Duration) {
-        self.metrics.answered(total, queued);
-        self.latencies.record(total);
     }
 
     /// Runs nothing of this version any more until it is loaded anew.

@@ -25,7 +25,7 @@ struct Limit {
 }
 
 /// Of a version on trial, once its callers have all left.
-const TRIAL_FORSAKEN: Limit = Limit { factor: 20.0, least: Duration::from_millis(100) };
+const TRIAL_FORSAKEN: Limit = Limit { factor: 20.0, least: Duration::from_millis(250) };
 /// Of a version on trial, callers or not.
 const TRIAL: Limit = Limit { factor: 50.0, least: Duration::from_secs(2) };
 /// Of any other version, once its callers have all left: an unusually long input is no reason
@@ -35,8 +35,12 @@ const FORSAKEN: Limit = Limit { factor: 50.0, least: Duration::from_secs(10) };
 const OVERDUE_FACTOR: f64 = 4.0;
 /// ...and so much longer, stable gets a thread beside them.
 const OVERDUE_MORE: Duration = Duration::from_millis(5);
-/// Runs of one version that are written off until it is run no more, on trial or not.
+/// Runs of one version that are written off within [`MEMORY`] until it is run no more. One alone
+/// may be the machine's doing, which stood still for a moment: no reason to convict a version.
 const MOST_WRITTEN_OFF: usize = 8;
+const TRIAL_MOST_WRITTEN_OFF: usize = 3;
+/// How long a run that was written off is held against its version.
+const MEMORY: Duration = Duration::from_secs(600);
 
 /// A run in progress.
 #[derive(Debug)]
@@ -50,14 +54,22 @@ pub struct Run {
     is_written_off: AtomicBool,
 }
 
+/// Why a run is given up.
+#[derive(Debug, PartialEq, Eq)]
+struct PastLimit {
+    text: String,
+    /// Nobody left, and it still did not end: the version is run no more.
+    is_final: bool,
+}
+
 /// The runs in progress.
 #[derive(Debug, Default)]
 pub struct Running {
     runs: Mutex<Vec<Arc<Run>>>,
     /// Rung when there is a run to watch.
     begun: Condvar,
-    /// Versions whose runs were written off, one entry for each.
-    written_off: Mutex<Vec<Arc<LoadedVersion>>>,
+    /// Versions whose runs were written off, and when: one entry for each.
+    written_off: Mutex<Vec<(Arc<LoadedVersion>, Instant)>>,
 }
 
 /// What the watchdog has to do.
@@ -112,7 +124,7 @@ impl Running {
             let age = now.saturating_duration_since(run.started);
             if let Some(why) = run.past_limit(age) {
                 run.is_written_off.store(true, Ordering::Relaxed);
-                self.write_off(run, &why);
+                self.write_off(run, &why, now);
                 findings.written_off += 1;
                 return false;
             }
@@ -123,17 +135,21 @@ impl Running {
         findings
     }
 
-    fn write_off(&self, run: &Run, why: &str) {
+    fn write_off(&self, run: &Run, why: &PastLimit, now: Instant) {
         let version = &run.version;
-        let told = format!("a run of version {} {why}", version.version);
+        let told = format!("a run of version {} {}", version.version, why.text);
         let mut written_off = lock(&self.written_off);
-        written_off.retain(|v| Arc::strong_count(v) > 1);
-        written_off.push(Arc::clone(version));
-        let count = written_off.iter().filter(|v| Arc::ptr_eq(v, version)).count();
-        if run.lane == Lane::Trial || count >= MOST_WRITTEN_OFF {
+        written_off.retain(|(v, at)| {
+            Arc::strong_count(v) > 1 && now.saturating_duration_since(*at) < MEMORY
+        });
+        written_off.push((Arc::clone(version), now));
+        let count = written_off.iter().filter(|(v, _)| Arc::ptr_eq(v, version)).count();
+        let is_trial = run.lane == Lane::Trial;
+        let most = if is_trial { TRIAL_MOST_WRITTEN_OFF } else { MOST_WRITTEN_OFF };
+        if why.is_final || count >= most {
             version.put_in_quarantine(format!("{told}; it is run no more until it is loaded anew"));
         }
-        events::written_off(&version.model, version.version, why);
+        events::written_off(&version.model, version.version, &why.text);
         for caller in lock(&run.callers).take().into_iter().flatten() {
             let _ = caller.reply.send(Err(EntryFailure::Model(RunError(told.clone()))));
         }
@@ -149,7 +165,7 @@ impl Run {
     }
 
     /// Why it is given up at that age, if it is.
-    fn past_limit(&self, age: Duration) -> Option<String> {
+    fn past_limit(&self, age: Duration) -> Option<PastLimit> {
         let is_trial = self.lane == Lane::Trial;
         let past = |limit: Limit| {
             let limit = self.expected.mul_f64(limit.factor).max(limit.least);
@@ -157,11 +173,12 @@ impl Run {
             (age > limit)
                 .then(|| format!("did not end within {}", humantime::format_duration(shown)))
         };
-        if is_trial && let Some(why) = past(TRIAL) {
-            return Some(why);
+        if is_trial && let Some(text) = past(TRIAL) {
+            return Some(PastLimit { text, is_final: true });
         }
         let why = past(if is_trial { TRIAL_FORSAKEN } else { FORSAKEN })?;
-        self.is_forsaken().then(|| format!("{why} and nobody waits for it"))
+        let text = format!("{why} and nobody waits for it");
+        self.is_forsaken().then_some(PastLimit { text, is_final: false })
     }
 
     fn is_forsaken(&self) -> bool {

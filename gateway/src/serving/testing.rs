@@ -103,3 +103,12 @@ pub fn batching(max_batch_size: usize) -> Batching {
 pub fn room(slots: usize) -> (Arc<Compute>, Arc<Queue>) {
     (Compute::start(slots, TaskTracker::new()).unwrap(), Arc::new(Queue::new(name())))
 }
+
+/// Waits until something holds, for at most 30 s.
+pub async fn until(holds: impl Fn() -> bool) {
+    let limit = Instant::now() + Duration::from_secs(30);
+    while !holds() {
+        assert!(Instant::now() < limit, "waited 30 s in vain");
+        tokio::task::yield_now().await;
+    }
+}

@@ -229,7 +229,8 @@ impl Mirror {
             Err(std::io::Error::other(format!("{stuck} runs of shadows do not end")))
         };
         if let Err(error) = replaced {
-            let reason = format!("no thread is left for shadows: {error}");
+            let reason =
+                format!("no thread is left for shadows until the gateway is restarted: {error}");
             events::closed(&reason);
             // Only this task closes, and only once: a closed mirror has no worker to look at.
             let _ = shared.closed.set(reason);

@@ -144,6 +144,8 @@ impl Worker {
             || self.state.compare_exchange(number, GONE, Ordering::AcqRel, Ordering::Relaxed);
         let is_over = age >= settings.run_limit && take_away().is_ok();
         if is_over {
+            // The next thread counts its runs from the beginning.
+            *watched = None;
             running.of.write_off(settings);
         }
         is_over

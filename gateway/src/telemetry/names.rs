@@ -77,7 +77,7 @@ catalogue! {
     LOADS = "weighbridge_loads", Counter, ["model", "outcome"],
         "versions loaded: ok, failed";
     LOADED_VERSIONS = "weighbridge_loaded_versions", Gauge, [],
-        "versions in memory";
+        "versions in memory that may answer any request, without the controls of canaries";
     SNAPSHOT_REVISION = "weighbridge_snapshot_revision", Gauge, [],
         "registry revision of the routing snapshot in force";
     REGISTRY_ERRORS = "weighbridge_registry_errors", Counter, [],

@@ -2,32 +2,24 @@
 
 use std::sync::{Arc, Mutex};
 
+use super::*;
+use crate::testing::Server;
 use axum::Router;
 use axum::extract::{Path as UrlPath, Request};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{any, get, post};
-use tokio::runtime::Runtime;
-
-use super::*;
 
 /// A data folder, and a server behind it.
 struct Stand {
     folder: tempfile::TempDir,
     /// Verb, path and body of each call.
     seen: Arc<Mutex<Vec<String>>>,
-    _runtime: Runtime,
+    _server: Server,
 }
 
 impl Stand {
     fn start(app: Router) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
-        let url = format!("http://{}\n", listener.local_addr().unwrap());
         let seen = Arc::new(Mutex::new(Vec::new()));
         let noted = Arc::clone(&seen);
         let note = move |request: Request, next: axum::middleware::Next| {
@@ -47,11 +39,8 @@ impl Stand {
             }
         };
         let app = app.layer(axum::middleware::from_fn(note));
-        runtime.spawn(async move { axum::serve(listener, app).await });
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("admin-url"), url).unwrap();
-        fs::write(folder.path().join("admin-key"), "wb_secret\n").unwrap();
-        Self { folder, seen, _runtime: runtime }
+        let server = Server::start(app);
+        Self { folder: server.data_folder("wb_secret"), seen, _server: server }
     }
 
     fn admin(&self) -> Admin {

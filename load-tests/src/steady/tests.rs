@@ -8,10 +8,10 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use tokio::runtime::Runtime;
 
 use super::open_loop::{Ended, Traffic};
 use super::*;
+use crate::testing::Server;
 
 const METADATA: &str = r#"{"name":"digits","inputs":[{"name":"x","datatype":"FP32","shape":[-1,4]}],
     "outputs":[]}"#;
@@ -19,7 +19,7 @@ const METADATA: &str = r#"{"name":"digits","inputs":[{"name":"x","datatype":"FP3
 /// A server whose `n`-th answer (from 0) is what `answer(n)` makes of it; ends with the value.
 struct TestServer {
     address: SocketAddr,
-    _runtime: Runtime,
+    _server: Server,
 }
 
 impl TestServer {
@@ -28,20 +28,13 @@ impl TestServer {
         F: Fn(u64) -> A + Clone + Send + Sync + 'static,
         A: Future<Output = Response> + Send + 'static,
     {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
-        let address = listener.local_addr().unwrap();
         let number = Arc::new(AtomicU64::new(0));
         let infer = move || answer(number.fetch_add(1, Ordering::SeqCst));
         let app = Router::new()
             .route("/v2/models/digits", get(|| async { METADATA }))
             .route("/v2/models/digits/infer", post(infer));
-        runtime.spawn(async move { axum::serve(listener, app).await });
-        Self { address, _runtime: runtime }
+        let server = Server::start(app);
+        Self { address: server.address, _server: server }
     }
 
     fn plan(&self) -> Plan {

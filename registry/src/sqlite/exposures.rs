@@ -108,13 +108,26 @@ async fn known_experiments(connection: &mut SqliteConnection) -> Result<BTreeSet
     rows.iter().map(|row| Columns::of(row, "experiment", &["id"]).text("id")).collect()
 }
 
+/// Rows that are deleted in one go: others write in between.
+const FORGOTTEN_AT_ONCE: i64 = 5000;
+
 pub(super) async fn forget_requests(writer: &SqlitePool, before: Millis) -> Result<u64> {
-    let done = sqlx::query("DELETE FROM request_units WHERE at < $1")
+    let mut forgotten = 0;
+    loop {
+        let done = sqlx::query(
+            "DELETE FROM request_units WHERE (request, experiment) IN
+                (SELECT request, experiment FROM request_units WHERE at < $1 LIMIT $2)",
+        )
         .bind(stored(before))
+        .bind(FORGOTTEN_AT_ONCE)
         .execute(writer)
         .await
         .map_err(while_trying("forget requests of experiments"))?;
-    Ok(done.rows_affected())
+        forgotten += done.rows_affected();
+        if done.rows_affected() < FORGOTTEN_AT_ONCE.unsigned_abs() {
+            return Ok(forgotten);
+        }
+    }
 }
 
 pub(super) async fn units(reader: &SqlitePool, query: &UnitQuery) -> Result<Vec<UnitSum>> {

@@ -282,7 +282,6 @@ fn next_state(rollout: &Rollout, step: &RolloutMove, frozen: bool) -> Result<Opt
         (RolloutMove::Approve, Standing::Running) if rollout.approved => Ok(None),
         (RolloutMove::Approve, _) => refuse("it does not wait for an approval"),
 
-        (RolloutMove::Hold { .. }, Standing::Paused) => refuse("it stands still already"),
         (RolloutMove::Hold { reason }, Standing::Held { reason: known }) if reason == known => {
             Ok(None)
         }

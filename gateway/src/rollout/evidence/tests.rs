@@ -47,6 +47,24 @@ fn a_canarys_time_is_scaled_by_both_margins_and_cut_at_the_ceiling() {
 }
 
 #[test]
+fn over_its_budget_a_request_has_overrun_it_whichever_way_it_ends() {
+    let (evidence, began) = evidence(None);
+    let admit = || evidence.admit(Sample::Control, began, None).within(Some(Duration::ZERO));
+    for outcome in [Outcome::Ok, Outcome::Failed, Outcome::Overran] {
+        admit().end(outcome, Duration::from_millis(20));
+    }
+    // Its client has left.
+    drop(admit());
+    let added = evidence.take(0, Sample::Control);
+    assert_eq!((added.outcomes.ok, added.outcomes.err), (0, 4));
+    assert_eq!(added.latencies.rollback[0], 4, "that of the budget");
+    admit().end(Outcome::ClientError, Duration::from_millis(20));
+    admit().end(Outcome::Neutral, Duration::from_millis(20));
+    let added = evidence.take(0, Sample::Control);
+    assert_eq!((added.outcomes.err, added.outcomes.client_error), (0, 1));
+}
+
+#[test]
 fn of_the_rest_of_stable_only_the_outcome_counts() {
     let (evidence, began) = evidence(None);
     for outcome in [Outcome::Ok, Outcome::Overran] {

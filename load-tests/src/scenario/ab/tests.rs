@@ -1,6 +1,5 @@
 //! Against a stand-in that assigns by the user's name and always finds the second variant better.
 
-use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,6 +10,7 @@ use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 
 use crate::http::Target;
+use crate::testing::Server;
 
 use super::*;
 
@@ -56,8 +56,6 @@ async fn view(State(fake): State<Arc<Fake>>) -> Json<Value> {
 }
 
 fn play(fake: Fake) -> RunReport {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let push = |State(fake): State<Arc<Fake>>| async move {
         let version = fake.pushed.fetch_add(1, Ordering::SeqCst) + 1;
         Json(json!({"operation": {"id": "op", "state": "done", "version": version}}))
@@ -72,14 +70,10 @@ fn play(fake: Fake) -> RunReport {
         .route(&format!("{admin}/experiments"), post(done))
         .route(&format!("{admin}/experiments/trial"), get(view))
         .with_state(Arc::new(fake));
-    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    runtime.spawn(async move { axum::serve(listener, app).await });
-    let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("admin-url"), &url).unwrap();
-    fs::write(folder.path().join("admin-key"), "key").unwrap();
+    let server = Server::start(app);
+    let folder = server.data_folder("key");
     let admin = Admin::find(folder.path()).unwrap();
-    let stage = Stage { target: Target::resolve(&url).unwrap(), admin };
+    let stage = Stage { target: Target::resolve(&server.url()).unwrap(), admin };
     played(&stage, 1, 1, &Stop::default()).unwrap()
 }
 

@@ -1,6 +1,5 @@
 //! Runs against a stand-in for the gateway, which plays the rollouts of the contract.
 
-use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -10,13 +9,13 @@ use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use axum::{Router, body::Bytes};
 use serde_json::{Value, json};
-use tokio::runtime::Runtime;
 
 use crate::admin::Admin;
 use crate::http::Target;
 use crate::scenario::Scenario;
 use crate::scenario::rows::Rows;
 use crate::scenario::story::{Outage, spec};
+use crate::testing::Server;
 
 use super::*;
 
@@ -134,18 +133,11 @@ async fn start(State(fake): State<Arc<Fake>>) -> Response {
 struct Stand {
     stage: Stage,
     _folder: tempfile::TempDir,
-    _runtime: Runtime,
+    _server: Server,
 }
 
 impl Stand {
     fn start(plot: Plot) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
         let fake = Arc::new(Fake {
             plot,
             pushed: AtomicU64::new(0),
@@ -169,13 +161,11 @@ impl Stand {
             .route(&format!("{admin}/rollout"), get(view))
             .route(&format!("{admin}/rollout/why"), get(why))
             .with_state(fake);
-        runtime.spawn(async move { axum::serve(listener, app).await });
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("admin-url"), &url).unwrap();
-        fs::write(folder.path().join("admin-key"), "key").unwrap();
+        let server = Server::start(app);
+        let folder = server.data_folder("key");
         let admin = Admin::find(folder.path()).unwrap();
-        let stage = Stage { target: Target::resolve(&url).unwrap(), admin };
-        Self { stage, _folder: folder, _runtime: runtime }
+        let stage = Stage { target: Target::resolve(&server.url()).unwrap(), admin };
+        Self { stage, _folder: folder, _server: server }
     }
 
     fn play(plot: Plot) -> RunReport {

@@ -101,9 +101,9 @@ fn rollout_before(model: &Model) -> &Rollout {
 #[test]
 fn each_state_allows_and_refuses_what_it_should() {
     let table = [
-        (Phase::Shadow, ["0..PBp=..hrE", "...PB=r...pE", "...PBp.=ahwE", "...PBpr..=hE"]),
-        (Phase::Live { step: 0 }, [".1.PBp=..hrE", "...PB=r...pE", "...PBp.=ahwE", "...PBpr..=hE"]),
-        (Phase::Live { step: 2 }, ["..PPBp=..hrE", "...PB=r...pE", "...PBp.=ahwE", "...PBpr..=hE"]),
+        (Phase::Shadow, ["0..PBp=..hrE", "...PB=r..hpE", "...PBp.=ahwE", "...PBpr..=hE"]),
+        (Phase::Live { step: 0 }, [".1.PBp=..hrE", "...PB=r..hpE", "...PBp.=ahwE", "...PBpr..=hE"]),
+        (Phase::Live { step: 2 }, ["..PPBp=..hrE", "...PB=r..hpE", "...PBp.=ahwE", "...PBpr..=hE"]),
         (ended(RolloutOutcome::Promoted), ["............"; 4]),
         (ended(RolloutOutcome::RolledBack), ["............"; 4]),
         (ended(RolloutOutcome::Ended), ["............"; 4]),
