@@ -92,6 +92,7 @@ pub struct Look {
 struct Field {
     trial: Arc<Trial>,
     harvest: Harvest,
+    since: Instant,
     /// When it was first seen beside a newer one.
     superseded: Option<Instant>,
 }
@@ -253,6 +254,7 @@ impl Course {
             self.fields.push(Field {
                 trial: Arc::clone(trial),
                 harvest: Harvest::new(Arc::clone(&trial.evidence)),
+                since: now,
                 superseded: None,
             });
         }
@@ -311,7 +313,7 @@ impl Course {
     fn retire(&mut self, trials: &[Arc<Trial>], now: Instant) -> Vec<Arc<Trial>> {
         let newest = trials.last();
         let mut done = Vec::new();
-        self.fields.retain_mut(|Field { trial, harvest, superseded }| {
+        self.fields.retain_mut(|Field { trial, harvest, superseded, .. }| {
             if newest.is_some_and(|n| Arc::ptr_eq(n, trial)) {
                 *superseded = None;
                 return true;
@@ -328,10 +330,13 @@ impl Course {
     }
 
     fn refresh_thresholds(&mut self, rollout: &Rollout, now: Instant) {
-        let Some(Field { trial, .. }) = self.fields.last() else { return };
+        let Some(Field { trial, since, .. }) = self.fields.last() else { return };
+        // A young control knows more with every second, and until then stable's past stands in:
+        // of a time with another load it may tell nothing apart.
+        let often = THRESHOLDS_EVERY.min(now.saturating_duration_since(*since) / 4);
         // While stable's past is unknown, each look may be the one that knows it.
         let is_unknown = self.shared.stable_p99.load(Ordering::Relaxed) == 0;
-        if is_unknown || now.saturating_duration_since(self.last_thresholds) >= THRESHOLDS_EVERY {
+        if is_unknown || now.saturating_duration_since(self.last_thresholds) >= often {
             self.last_thresholds = now;
             trial.refresh_thresholds(&rollout.spec);
         }
