@@ -174,7 +174,9 @@ fn played(stage: &Stage, number: usize, seed: u64, stop: &Stop) -> Result<RunRep
         users.ask(round * ROUND..(round + 1) * ROUND, stop)?;
         pause(WINDOW + Duration::from_millis(200), stop)?;
         let view = analysed(admin).context("look at the experiment")?;
-        let is_settled = view.comparisons.iter().all(|c| c.decision != "keep_going");
+        // "Not worse" may come on the way to "better": whoever looks for the better one goes on.
+        let goes_on = |decision: &str| matches!(decision, "keep_going" | "not_worse");
+        let is_settled = view.comparisons.iter().all(|c| !goes_on(&c.decision));
         found = Some(view);
         if is_settled {
             break;
