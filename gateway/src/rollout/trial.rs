@@ -195,7 +195,7 @@ impl Trial {
             compute,
             model,
             batching,
-            side,
+            sample,
             began: Instant::now(),
             budget: self.budget(model),
             is_finite: !job.inputs.iter().any(|t| has_non_finite(t.data())),
@@ -256,7 +256,7 @@ struct Request<'a> {
     compute: &'a Arc<Compute>,
     model: &'a ServedModel,
     batching: Batching,
-    side: Side,
+    sample: Sample,
     began: Instant,
     budget: Option<Duration>,
     /// No input was NaN or infinite.
@@ -267,6 +267,9 @@ impl Request<'_> {
     async fn by_stable(self, admitted: Admitted<'_>, job: Job) -> Result<Served, Unserved> {
         let version = Arc::clone(&job.version);
         let rows = job.rows;
+        // A canary's request is copied in case stable has to answer it. What it is compared with
+        // pays for a copy too: inputs may be large, and the model small.
+        let _spare = (self.sample == Sample::Control).then(|| self.spare(&job));
         let outcome = self.submit(self.batching, job).await;
         self.settle(admitted, &outcome, rows);
         match outcome {
@@ -345,7 +348,7 @@ impl Request<'_> {
 
     /// What makes an answer invalid.
     fn invalid(&self, answer: &Answer, rows: usize) -> Option<String> {
-        let expected = match self.side {
+        let expected = match self.sample.side() {
             Side::Stable => &self.trial.stable.signature,
             Side::Canary => &self.trial.expected,
         };
