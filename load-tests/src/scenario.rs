@@ -35,7 +35,7 @@ use bounds::Bound;
 pub enum Scenario {
     /// An identical canary under 70 % load, with batching: promoted through all steps
     CanaryGood,
-    /// The same with 300 thin layers: half a millisecond of compute per run
+    /// The same with 300 thin layers: many small operators per run
     CanaryGoodDeep,
     /// The same with wide layers: weights that a neighbour pushes out of the caches
     CanaryGoodWide,
