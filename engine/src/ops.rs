@@ -52,10 +52,10 @@ type Built = TractResult<(Box<dyn InferenceOp>, Vec<String>)>;
 
 /// The register takes plain functions, which cannot capture: one is written per operator.
 macro_rules! own {
-    ($register:ident: $($name:literal => $read:path),+ $(,)?) => {
+    ($register:ident, $domain:literal: $($name:literal => $read:path),+ $(,)?) => {
         $({
             fn build(_: &ParsingContext, node: &NodeProto) -> Built {
-                Ok((kernel::operator(node, $read(node)?)?, vec![]))
+                Ok((kernel::operator($domain, node, $read(node)?)?, vec![]))
             }
             $register.insert($name, build);
         })+
@@ -64,7 +64,7 @@ macro_rules! own {
 
 /// Puts our operators into the runtime's register, over its own.
 pub(crate) fn install(register: &mut OnnxOpRegister) {
-    own!(register:
+    own!(register, "ai.onnx.ml":
         "ArrayFeatureExtractor" => array_feature_extractor::read,
         "Binarizer" => binarizer::read,
         "Imputer" => imputer::read,
@@ -85,7 +85,7 @@ pub(crate) fn install(register: &mut OnnxOpRegister) {
 fn build_label_encoder(context: &ParsingContext, node: &NodeProto) -> Built {
     let imports = &context.model.opset_import;
     let version = imports.iter().find(|i| i.domain == "ai.onnx.ml").map_or(0, |i| i.version);
-    Ok((kernel::operator(node, label_encoder::read(node, version)?)?, vec![]))
+    Ok((kernel::operator("ai.onnx.ml", node, label_encoder::read(node, version)?)?, vec![]))
 }
 
 /// The names of all operators that can be built.

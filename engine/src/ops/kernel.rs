@@ -11,6 +11,8 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::infer::rules::{InferenceResult, Solver, TensorProxy};
 use tract_onnx::tract_hir::internal::*;
 
+use crate::support;
+
 /// Element type and shape; dimensions may be symbols.
 pub(super) type Fact = (DatumType, TVec<TDim>);
 
@@ -18,6 +20,7 @@ pub(super) type Fact = (DatumType, TVec<TDim>);
 pub(super) trait Kernel: std::fmt::Debug + Send + Sync + 'static {
     fn name(&self) -> &'static str;
 
+    /// Inputs that the node has; one that the file leaves out by an empty name is not counted.
     fn input_count(&self) -> usize {
         1
     }
@@ -33,12 +36,14 @@ pub(super) trait Kernel: std::fmt::Debug + Send + Sync + 'static {
     fn eval(&self, inputs: &[&Tensor]) -> TractResult<Vec<Tensor>>;
 }
 
-/// Wraps `kernel` for the node that it was read from.
+/// Wraps `kernel` for the node that it was read from, which must be of `domain`.
 pub(super) fn operator(
+    domain: &str,
     node: &NodeProto,
     kernel: Box<dyn Kernel>,
 ) -> TractResult<Box<dyn InferenceOp>> {
-    ensure!(node.domain == "ai.onnx.ml", "{} of the domain \"{}\"", node.op_type, node.domain);
+    let of = support::domain(&node.domain);
+    ensure!(of == domain, "{} of the domain \"{of}\"", node.op_type);
     // Outputs without a name are not asked for, and the runtime does not count them.
     let wanted = (0..kernel.output_count())
         .filter(|i| node.output.get(*i).is_some_and(|name| !name.is_empty()))
@@ -86,6 +91,23 @@ impl Own {
         }
         Ok(())
     }
+
+    /// Waits for the types and shapes of all `inputs`, of which `known` are known, then concludes.
+    fn conclude_when_known<'r, 'p: 'r, 's: 'r>(
+        &'s self,
+        solver: &mut Solver<'r>,
+        inputs: &'p [TensorProxy],
+        outputs: &'p [TensorProxy],
+        known: Vec<Fact>,
+    ) -> InferenceResult {
+        let Some(next) = inputs.get(known.len()) else {
+            return self.conclude(solver, &known, outputs);
+        };
+        solver.given_2(&next.datum_type, &next.shape, move |solver, dt, shape| {
+            let known = known.iter().cloned().chain([(dt, shape)]).collect();
+            self.conclude_when_known(solver, inputs, outputs, known)
+        })
+    }
 }
 
 impl Expansion for Own {
@@ -105,22 +127,7 @@ impl Expansion for Own {
     ) -> InferenceResult {
         check_input_arity(inputs, self.kernel.input_count())?;
         check_output_arity(outputs, self.wanted.len())?;
-        match inputs {
-            [x, y] => solver.given_4(
-                &x.datum_type,
-                &x.shape,
-                &y.datum_type,
-                &y.shape,
-                move |solver, x_type, x_shape, y_type, y_shape| {
-                    self.conclude(solver, &[(x_type, x_shape), (y_type, y_shape)], outputs)
-                },
-            ),
-            _ => {
-                solver.given_2(&inputs[0].datum_type, &inputs[0].shape, move |solver, dt, shape| {
-                    self.conclude(solver, &[(dt, shape)], outputs)
-                })
-            }
-        }
+        self.conclude_when_known(solver, inputs, outputs, Vec::new())
     }
 
     fn wire(
