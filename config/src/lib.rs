@@ -32,7 +32,7 @@ pub use client::{ClientSettings, Secret};
 pub use experiment::ExperimentSpec;
 pub use golden::{GoldenCase, GoldenCases};
 pub use manifest::{Digest, FileRole, Manifest, ManifestFile};
-pub use model_settings::{ModelSettings, Sticky, V1Dialect};
+pub use model_settings::{ModelSettings, Residency, Sticky, V1Dialect};
 pub use names::{AliasName, InvalidName, ModelName, Version};
 pub use rollout::RolloutSpec;
 pub use settings::{ByteSize, Mistakes, Overrides, Settings};

@@ -28,6 +28,36 @@ pub enum V1Dialect {
     Kserve,
 }
 
+/// Which versions of a model are in memory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Residency {
+    /// What routes, aliases, rollouts, experiments and shadows name stays; newer versions are
+    /// kept as long as there is room.
+    #[default]
+    Routed,
+    /// Each version is loaded when a request asks for it, and may be put away when others need
+    /// the room.
+    OnDemand,
+    /// All versions that are loaded stay, whoever needs the room.
+    Pinned,
+}
+
+impl Residency {
+    /// The word that an operator writes.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Routed => "routed",
+            Self::OnDemand => "on_demand",
+            Self::Pinned => "pinned",
+        }
+    }
+
+    fn parse(word: &str) -> Option<Self> {
+        [Self::Routed, Self::OnDemand, Self::Pinned].into_iter().find(|r| r.word() == word)
+    }
+}
+
 /// What an operator may set for one model; `None` means the default of the process settings.
 /// Stored rows tolerate fields they do not know, so that an older binary reads newer rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +94,9 @@ pub struct ModelSettings {
     /// True when NaN and infinities are answers and not failures.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allow_nan: Option<bool>,
+    /// Which versions are in memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub residency: Option<Residency>,
     /// The versions that see copies of requests and answer nobody, with the share of the
     /// requests that each sees.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "keyed_by_text")]
@@ -91,7 +124,7 @@ pub struct InvalidSetting {
 }
 
 /// The settings an operator may name, with what each wants.
-pub const MODEL_SETTING_KEYS: [(&str, &str); 11] = [
+pub const MODEL_SETTING_KEYS: [(&str, &str); 12] = [
     ("max_batch_size", "rows, a whole number from 1 to 65536"),
     ("max_queue_delay", "a duration such as 0s, 500us or 2ms, at most 10s"),
     ("max_queue_size", "rows, a whole number from 1 to 1000000"),
@@ -102,6 +135,7 @@ pub const MODEL_SETTING_KEYS: [(&str, &str); 11] = [
     ("rescue_after", "auto, or a duration such as 50ms, from 1ms to 1h"),
     ("idempotent", "true or false"),
     ("allow_nan", "true or false"),
+    ("residency", "routed, on_demand or pinned"),
     (
         "shadows",
         "VERSION=PERCENT, such as 3=10 or 3=10,4=2.5: each version once, each percentage above 0 \
@@ -155,6 +189,7 @@ impl ModelSettings {
             }),
             "idempotent" => put(&mut self.idempotent, clear, || one_of(value, "true", "false")),
             "allow_nan" => put(&mut self.allow_nan, clear, || one_of(value, "true", "false")),
+            "residency" => put(&mut self.residency, clear, || Residency::parse(value)),
             "shadows" => put(&mut self.shadows, clear, || parse_shadows(value)),
             _ => put(&mut self.v1_dialect, clear, || match value {
                 "tfs" => Some(V1Dialect::Tfs),
@@ -227,6 +262,7 @@ mod tests {
                 ("rescue_after", "50ms"),
                 ("idempotent", "false"),
                 ("allow_nan", "true"),
+                ("residency", "on_demand"),
                 ("shadows", "3=10, 4=2.5"),
             ]))
             .unwrap();
@@ -241,6 +277,7 @@ mod tests {
             rescue_after_us: Some(50_000),
             idempotent: Some(false),
             allow_nan: Some(true),
+            residency: Some(Residency::OnDemand),
             shadows: Some(
                 [(3, Percent::whole(10)), (4, Percent::points(250))]
                     .map(|(version, percent)| (Version::try_from(version).unwrap(), percent))

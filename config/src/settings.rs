@@ -136,6 +136,11 @@ pub struct Engine {
     pub vet_memory: ByteSize,
     /// The most versions of one model that stay loaded.
     pub loaded_versions_per_model: u32,
+    /// The memory that loaded versions may take together; 0 means a part of what the process
+    /// may have.
+    pub memory: ByteSize,
+    /// How long a version stays that was loaded because a request asked for it.
+    pub min_stay: Duration,
 }
 
 /// What copies of requests to shadow versions may use.

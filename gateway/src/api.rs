@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod ask;
+mod awake;
 pub mod extract;
 pub mod feedback;
 pub mod health;

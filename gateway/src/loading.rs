@@ -6,11 +6,12 @@
 //! * [`compatible`]: whether a version may take stable's place without its callers noticing.
 //! * [`loader`]: loads what has passed, on its own few low-priority threads: a load never
 //!   takes the thread of a live request.
+//! * [`memory`]: how much of it loaded versions may take.
 
 pub mod compatible;
 mod golden;
 pub mod loader;
-mod memory;
+pub mod memory;
 pub mod report;
 pub mod vet;
 

@@ -211,14 +211,10 @@ impl Pushes {
                 Err(problem.detail.into_owned())
             }
         };
-        // Done means that the version can be asked for.
+        // Done means that the version can be asked for, if there is room for it.
         self.control.publish().await;
-        if let Ok(ready) = outcome.as_ref()
-            && ready.state == VersionState::Ready
-            && let Err(reason) =
-                self.control.sync.ensure_loaded(&ready.model, [ready.version]).await
-        {
-            tracing::warn!(reason, "a version passed its check and cannot be loaded");
+        if let Ok(ready) = outcome.as_ref() {
+            self.control.sync.load_ended(&ready.model, ready.version).await;
         }
         close(&mut operation, outcome);
         if let Err(error) = self.control.registry.put_operation(&operation).await {

@@ -10,6 +10,7 @@ mod experiments;
 mod golden;
 mod independence;
 mod keys;
+mod memory;
 mod rollouts;
 mod shadow;
 mod splitting;

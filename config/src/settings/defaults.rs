@@ -63,6 +63,8 @@ impl Default for Engine {
             vet_timeout: Duration::from_secs(60),
             vet_memory: ByteSize::gib(4),
             loaded_versions_per_model: 4,
+            memory: ByteSize::new(0),
+            min_stay: Duration::from_secs(60),
         }
     }
 }

@@ -179,6 +179,14 @@ pub(super) static TABLE: &[Setting] = &[
     setting!(whole engine.loaded_versions_per_model, "versions", 2..=64,
         "The most versions of one model that stay loaded. Two are the least that a rollout needs;\n\
          the others make going back to an older route instant."),
+    setting!(size engine.memory, ByteSize::new(0)..=ByteSize::gib(1024),
+        "The memory that loaded versions may take together, as measured when they were pushed.\n\
+         What no route needs is put away first, the least recently used before others; what a\n\
+         route needs is never put away unless its model is set to residency=on_demand. A load that\n\
+         finds no room fails and says so. 0B: three fifths of the process's memory limit."),
+    setting!(duration engine.min_stay, Duration::ZERO..=24 * HOUR,
+        "How long a version stays at least that was loaded because a request asked for it. Two\n\
+         models that do not fit together would otherwise drive each other out at every request."),
     setting!(whole shadow.cpu_share, "percent", 1..=100,
         "The part of the compute threads' time that copies may take, all shadows together.\n\
          Beyond it requests are not copied. Copies run on one low-priority thread, so they never\n\

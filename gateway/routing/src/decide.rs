@@ -167,6 +167,18 @@ pub fn decide(route: &ModelRoute, ask: Ask<'_>, key: Key<'_>) -> Result<Decision
     }
 }
 
+/// The versions that may answer what is asked: all that the route gives a share, or the one that
+/// is named. Empty when there is none.
+pub fn named(route: &ModelRoute, ask: Ask<'_>) -> Vec<Version> {
+    match ask {
+        Ask::Version(version) => vec![version],
+        Ask::Alias(alias) => resolve_alias(route, alias).into_iter().collect(),
+        Ask::Routed => {
+            route.split.as_ref().map_or(vec![], |split| split.weights().into_keys().collect())
+        }
+    }
+}
+
 fn routed(route: &ModelRoute, key: Key<'_>) -> Result<Decision, Refusal> {
     let Some(split) = &route.split else {
         let newest = route.versions.keys().next_back().copied();

@@ -14,4 +14,5 @@ pub mod experiment;
 pub use assign::{hash_of_key, point_of_coin, point_of_key};
 pub use decide::{
     Ask, Availability, Decision, Key, ModelRoute, Reason, Refusal, Variant, decide, decide_variant,
+    named,
 };

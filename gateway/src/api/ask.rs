@@ -131,7 +131,11 @@ pub fn refusal(model: &ServedModel, refusal: Refusal) -> Problem {
             format!("{name} has no version: weighbridge push {name} FILE.onnx"),
         ),
         Refusal::NotLoaded(version) => {
-            Problem::new(Kind::NotReady, format!("version {version} of {name} is not loaded"))
+            let detail = format!(
+                "version {version} of {name} is not in memory: it is being loaded, or there was \
+                 no room (with residency=on_demand a request loads what it asks for)"
+            );
+            Problem::new(Kind::NotReady, detail)
         }
         Refusal::Failed { version, reason } => Problem::new(
             Kind::NotReady,

@@ -1,17 +1,18 @@
 //! What the server and its models are: names, inputs, outputs, readiness.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde_json::{Value, json};
-use weighbridge_config::{TensorSpec, Version};
-use weighbridge_routing::{Ask, Availability, Key, decide};
+use weighbridge_config::{Residency, TensorSpec, Version};
+use weighbridge_routing::{Ask, Availability, Key, decide, named};
 
-use crate::api::ask;
 use crate::api::extract::Path;
+use crate::api::{ask, awake};
 use crate::edge::problem::{Kind, Problem};
 use crate::gateway::Gateway;
 use crate::rollout::snapshot::ServedModel;
@@ -54,8 +55,7 @@ pub async fn model(
     State(gateway): State<Arc<Gateway>>,
     Path(name): Path<String>,
 ) -> Result<Response, Problem> {
-    let snapshot = gateway.live.load_full();
-    let model = ask::model(&snapshot, &name)?;
+    let model = &awake(&gateway, &name, Ask::Routed).await?;
     let stable = model.route.split.as_ref().map(|s| s.stable());
     let described =
         stable.and_then(|v| model.loaded.get(&v)).or_else(|| model.loaded.values().next_back());
@@ -73,9 +73,8 @@ pub async fn version(
     State(gateway): State<Arc<Gateway>>,
     Path((name, version)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
-    let snapshot = gateway.live.load_full();
-    let model = ask::model(&snapshot, &name)?;
     let version = ask::parse_version(&version)?;
+    let model = &awake(&gateway, &name, Ask::Version(version)).await?;
     let decision = decide(&model.route, Ask::Version(version), Key::Coin(0));
     let decision = decision.map_err(|r| ask::refusal(model, r))?;
     let loaded = model.loaded.get(&decision.version);
@@ -106,8 +105,8 @@ pub async fn version_ready(
     if availability.is_none() {
         return Err(ask::refusal(model, weighbridge_routing::Refusal::UnknownVersion(version)));
     }
-    let is_loaded = availability == Some(&Availability::Loaded);
-    Ok(readiness(model, is_loaded && !gateway.drain.is_draining()))
+    let is_ready = availability.is_some_and(|a| may_answer(model, a));
+    Ok(readiness(model, is_ready && !gateway.drain.is_draining()))
 }
 
 /// `GET /v1/models/{model}`: TF Serving's status and KServe's readiness in one object.
@@ -134,7 +133,24 @@ pub async fn v1_model(
 }
 
 fn can_answer(model: &ServedModel) -> bool {
-    decide(&model.route, Ask::Routed, Key::Coin(0)).is_ok()
+    let routed = named(&model.route, Ask::Routed);
+    routed.iter().any(|v| model.route.versions.get(v).is_some_and(|a| may_answer(model, a)))
+}
+
+/// True for a version in memory, and for one that comes there when it is asked for.
+fn may_answer(model: &ServedModel, availability: &Availability) -> bool {
+    match availability {
+        Availability::Loaded => true,
+        Availability::NotLoaded => model.settings.residency == Residency::OnDemand,
+        Availability::Failed(_) => false,
+    }
+}
+
+/// The model, with what `asked` names in memory if it is loaded on demand.
+async fn awake(gateway: &Gateway, name: &str, asked: Ask<'_>) -> Result<Arc<ServedModel>, Problem> {
+    let model = ask::model(&gateway.live.load(), name).cloned()?;
+    let deadline = Instant::now() + model.settings.timeout;
+    awake::load(gateway, model, asked, deadline).await
 }
 
 fn readiness(model: &ServedModel, is_ready: bool) -> Response {

@@ -17,13 +17,14 @@ use weighbridge_protocol::{v1 as v1_form, v2 as v2_form};
 use weighbridge_routing::{Decision, Variant, decide};
 
 use crate::api::ask::{self, PathAsk};
+use crate::api::awake;
 use crate::api::extract::Path;
 use crate::edge::body;
 use crate::edge::problem::{Kind, Problem};
 use crate::edge::request_id::RequestId;
 use crate::gateway::Gateway;
 use crate::rollout::coin::Coin;
-use crate::rollout::snapshot::{ServedModel, Snapshot};
+use crate::rollout::snapshot::ServedModel;
 use crate::rollout::trial::{Served, Unserved};
 use crate::serving::loaded::LoadedVersion;
 use crate::serving::queue::{Answer, Lane};
@@ -142,9 +143,8 @@ async fn infer(
     request: Request,
 ) -> Result<Response, Problem> {
     let arrived = Instant::now();
-    let snapshot = gateway.live.load_full();
-    let model = ask::model(&snapshot, name)?;
     let (parts, body) = request.into_parts();
+    let model = &awake::model(gateway, name, path, &parts.headers, arrived).await?;
     let answered = async {
         if parts.headers.contains_key("inference-header-content-length") {
             return Err(Stop::Refused(Problem::new(
@@ -197,9 +197,8 @@ async fn predict(
     request: Request,
 ) -> Result<Response, Problem> {
     let arrived = Instant::now();
-    let snapshot: Arc<Snapshot> = gateway.live.load_full();
-    let model = ask::model(&snapshot, name)?;
     let (parts, body) = request.into_parts();
+    let model = &awake::model(gateway, name, path, &parts.headers, arrived).await?;
     let answered = async {
         let routed = route(gateway, model, path, &parts, None, arrived)?;
         let bytes = read(gateway, body).await?;

@@ -14,10 +14,26 @@ use crate::edge::problem::chain;
 /// Loads run below everything else (the niceness of Unix: larger is lower).
 const NICENESS: i32 = 5;
 
-struct Order {
-    onnx: Bytes,
-    options: LoadOptions,
-    reply: oneshot::Sender<Result<LoadedModel, String>>,
+enum Order {
+    Load {
+        onnx: Bytes,
+        options: LoadOptions,
+        reply: oneshot::Sender<Result<LoadedModel, String>>,
+    },
+    /// A version is gone: give back what it took.
+    GiveBack,
+}
+
+/// Held by a loaded version: when it is dropped, a loading thread gives back the memory that the
+/// version took. What was allocated on that thread can be given back by no other.
+#[derive(Debug)]
+pub struct Farewell(crossbeam_channel::Sender<Order>);
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        // Without a thread the process is ending.
+        let _ = self.0.send(Order::GiveBack);
+    }
 }
 
 /// Loads versions from the model store.
@@ -45,9 +61,10 @@ impl Loader {
                     // Priority is a courtesy to live requests, not a condition.
                     let _ = rustix::process::nice(NICENESS);
                     for order in inbox {
-                        let loaded = LoadedModel::load(&order.onnx, &order.options);
-                        let _ = order.reply.send(loaded.map_err(|e| chain(&e)));
-                        drop(order.onnx);
+                        if let Order::Load { onnx, options, reply } = order {
+                            let loaded = LoadedModel::load(&onnx, &options);
+                            let _ = reply.send(loaded.map_err(|e| chain(&e)));
+                        }
                         super::memory::give_back();
                     }
                 })?;
@@ -65,9 +82,14 @@ impl Loader {
         let options = LoadOptions { max_batch_rows: self.max_batch_rows };
         let (reply, outcome) = oneshot::channel();
         let stopped = || "the gateway is going away".to_owned();
-        self.orders.send(Order { onnx, options, reply }).map_err(|_| stopped())?;
+        self.orders.send(Order::Load { onnx, options, reply }).map_err(|_| stopped())?;
         let model = outcome.await.map_err(|_| stopped())??;
         Ok((model, started.elapsed()))
+    }
+
+    /// To be dropped together with a version that was loaded here.
+    pub fn farewell(&self) -> Farewell {
+        Farewell(self.orders.clone())
     }
 
     /// The verified bytes of the ONNX file.

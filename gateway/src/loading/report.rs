@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use weighbridge_config::Signature;
 use weighbridge_engine::LoadedModel;
+use weighbridge_registry::VersionRecord;
 
 /// The report of a version that loads. Stored as JSON: fields are only ever added.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -66,6 +67,14 @@ impl Default for Report {
             golden: None,
         }
     }
+}
+
+/// What a version takes in memory, in bytes: as it was measured when it was pushed, and at the
+/// least the size of its files.
+pub fn memory_of(record: &VersionRecord) -> u64 {
+    let report = record.report.as_ref().map(Report::deserialize);
+    let measured = report.and_then(Result::ok).map_or(0, |report| report.memory_bytes);
+    measured.max(record.manifest.size())
 }
 
 impl Report {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use weighbridge_config::{Digest, ModelName, Sticky, V1Dialect, Version, settings};
+use weighbridge_config::{Digest, ModelName, Residency, Sticky, V1Dialect, Version, settings};
 use weighbridge_registry::{KeyRecord, Model};
 use weighbridge_routing::ModelRoute;
 
@@ -55,6 +55,7 @@ pub struct EffectiveSettings {
     pub rescue: RescueSettings,
     pub is_idempotent: bool,
     pub allow_nan: bool,
+    pub residency: Residency,
 }
 
 /// Whether and when stable answers for a canary.
@@ -86,6 +87,7 @@ impl EffectiveSettings {
             },
             is_idempotent: own.idempotent.unwrap_or(true),
             allow_nan: own.allow_nan.unwrap_or(false),
+            residency: own.residency.unwrap_or_default(),
         }
     }
 }

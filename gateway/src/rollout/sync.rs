@@ -7,9 +7,11 @@
 //! * A version that nobody may ask for any more is dropped when its last request has ended.
 //! * Beside a canary, stable is loaded a second time ([`crate::rollout::control`]).
 
+mod residency;
+mod slots;
 mod wanted;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,7 +19,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use weighbridge_config::{Digest, ModelName, Split, Version, settings};
+use weighbridge_config::{ModelName, Residency, Split, Version, settings};
 use weighbridge_registry::{
     Model, Phase, Registry, Rollout, Snapshot as RegistrySnapshot, VersionRecord, VersionState,
 };
@@ -25,6 +27,7 @@ use weighbridge_routing::{Availability, ModelRoute};
 
 use crate::experiment::Experiments;
 use crate::loading::loader::Loader;
+use crate::loading::memory;
 use crate::rollout::snapshot::{EffectiveSettings, ServedModel, Snapshot};
 use crate::rollout::trial::Trial;
 use crate::rollout::trials::{Trials, observed};
@@ -34,49 +37,17 @@ use crate::shadow::ShadowTarget;
 use crate::shadow::target::Sinks;
 use crate::telemetry::events;
 
+use residency::Hold;
+use slots::{Budget, Key, Slot, Slots, Use, no_room};
 use wanted::{wanted_control, wanted_versions};
 
 /// A version that failed to load is tried again after this time: a store that was away may be
 /// back.
 const RETRY_FAILED: Duration = Duration::from_secs(30);
 
-/// A version of a model, and what it is loaded for.
-type Key = (ModelName, Version, Use);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Use {
-    /// Whoever asks for it.
-    Serving,
-    /// To be compared with a canary.
-    Control,
-}
-
-impl Use {
-    /// The word of logs.
-    fn word(self) -> &'static str {
-        match self {
-            Self::Serving => "serving",
-            Self::Control => "control",
-        }
-    }
-}
-
-/// How far the loading of a version is.
-#[derive(Debug, Clone)]
-enum Slot {
-    /// The sender is dropped when the load has ended.
-    Loading(watch::Receiver<()>),
-    Loaded(Arc<LoadedVersion>),
-    Failed {
-        reason: String,
-        at: Instant,
-    },
-}
-
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
-    /// By version; the digest tells whether the number still means the same bytes.
-    slots: HashMap<Key, (Digest, Slot)>,
+    slots: Slots,
     queues: HashMap<ModelName, Arc<Queue>>,
     shadows: Sinks,
     /// The registry as it was read last.
@@ -114,6 +85,11 @@ impl Sync {
         experiments: Arc<Experiments>,
         tasks: TaskTracker,
     ) -> Arc<Self> {
+        let memory = settings.engine.memory.bytes();
+        let budget = Budget {
+            bytes: if memory == 0 { memory::default_budget() } else { memory },
+            min_stay: settings.engine.min_stay,
+        };
         Arc::new(Self {
             registry,
             loader,
@@ -122,7 +98,12 @@ impl Sync {
             trials,
             serving: settings.serving.clone(),
             versions_per_model: settings.engine.loaded_versions_per_model as usize,
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                slots: Slots::new(budget),
+                queues: HashMap::new(),
+                shadows: Sinks::default(),
+                seen: None,
+            }),
             reading: Mutex::default(),
             changed: Notify::new(),
             experiments,
@@ -182,7 +163,27 @@ impl Sync {
             let Some(record) = record.version(version).cloned() else {
                 return Err(format!("version {version} of {model} was not found"));
             };
-            self.wait_loaded(model, &record).await?;
+            self.wait_loaded(model, &record, Hold::Needed).await?;
+        }
+        Ok(())
+    }
+
+    /// Loads versions that a request asks for, from what the registry said last.
+    ///
+    /// # Errors
+    /// One sentence that says which version cannot be loaded and why.
+    pub async fn fetch(
+        self: &Arc<Self>,
+        model: &ModelName,
+        versions: impl IntoIterator<Item = Version>,
+    ) -> Result<(), String> {
+        let seen = self.seen.borrow().clone();
+        let known = seen.iter().flat_map(|seen| &seen.models).find(|m| m.name == *model);
+        for version in versions {
+            let Some(record) = known.and_then(|m| m.version(version)) else {
+                return Err(format!("version {version} of {model} was not found"));
+            };
+            self.wait_loaded(model, record, Hold::OnDemand).await?;
         }
         Ok(())
     }
@@ -190,21 +191,29 @@ impl Sync {
     /// Waits until the control of the model's rollout is loaded, or cannot be, if its canary takes
     /// traffic with the table that is published then.
     pub async fn control_settled(&self, model: &ModelName) {
-        let loading = {
-            let state = self.state.lock().await;
-            let models = state.seen.iter().flat_map(|seen| &seen.models);
-            let is_live = |m: &&Model| {
-                let phase = m.rollout.as_ref().map(|rollout| rollout.phase);
-                m.name == *model && matches!(phase, Some(Phase::Live { .. }))
-            };
-            let version = models.filter(is_live).find_map(wanted_control);
-            let slot = version.and_then(|v| state.slots.get(&(model.clone(), v, Use::Control)));
-            match slot {
-                Some((_, Slot::Loading(ended))) => Some(ended.clone()),
-                _ => None,
-            }
+        let seen = self.seen.borrow().clone();
+        let model = seen.iter().flat_map(|seen| &seen.models).find(|m| m.name == *model);
+        let is_live = |model: &Model| {
+            let phase = model.rollout.as_ref().map(|rollout| rollout.phase);
+            matches!(phase, Some(Phase::Live { .. }))
         };
-        if let Some(mut ended) = loading {
+        let Some(model) = model.filter(|model| is_live(model)) else { return };
+        if let Some(version) = wanted_control(model) {
+            self.ended((model.name.clone(), version, Use::Control)).await;
+        }
+    }
+
+    /// Waits until a version is not being loaded, however its load ends.
+    pub async fn load_ended(&self, model: &ModelName, version: Version) {
+        self.ended((model.clone(), version, Use::Serving)).await;
+    }
+
+    async fn ended(&self, key: Key) {
+        let ended = match self.state.lock().await.slots.get(&key) {
+            Some(Slot::Loading(ended)) => Some(ended.clone()),
+            _ => None,
+        };
+        if let Some(mut ended) = ended {
             // An error means that the load has ended: its sender is gone.
             let _ = ended.changed().await;
         }
@@ -214,25 +223,29 @@ impl Sync {
         self: &Arc<Self>,
         model: &ModelName,
         record: &VersionRecord,
+        hold: Hold,
     ) -> Result<(), String> {
         let version = record.version;
+        let cannot =
+            |reason: String| format!("version {version} of {model} cannot be loaded: {reason}");
         let mut has_tried = false;
         loop {
             let mut ended = {
                 let mut state = self.state.lock().await;
-                let slot = state.slots.get(&(model.clone(), version, Use::Serving));
-                match slot.filter(|(digest, _)| *digest == record.digest) {
+                match state.slots.of(model, record, Use::Serving) {
                     // One that is run no more gets a new chance when somebody asks for it.
-                    Some((_, Slot::Loaded(loaded))) if loaded.quarantine().is_none() => {
-                        return Ok(());
+                    Some(Slot::Loaded(loaded)) if loaded.quarantine().is_none() => return Ok(()),
+                    Some(Slot::Failed { reason, .. }) if has_tried => {
+                        return Err(cannot(reason.clone()));
                     }
-                    Some((_, Slot::Failed { reason, .. })) if has_tried => {
-                        return Err(format!(
-                            "version {version} of {model} cannot be loaded: {reason}"
-                        ));
+                    Some(Slot::Loading(ended)) => ended.clone(),
+                    _ => {
+                        let begun =
+                            self.start_load(&mut state, model, record, Use::Serving, (hold, true));
+                        // What was put away for it leaves the table now, and memory with it.
+                        self.publish(&mut state);
+                        begun.map_err(cannot)?
                     }
-                    Some((_, Slot::Loading(ended))) => ended.clone(),
-                    _ => self.start_load(&mut state, model, record, Use::Serving),
                 }
             };
             has_tried = true;
@@ -242,63 +255,85 @@ impl Sync {
     }
 
     fn adopt(self: &Arc<Self>, state: &mut State, seen: RegistrySnapshot) {
-        let wanted: Vec<(ModelName, VersionRecord, Use)> = seen
-            .models
-            .iter()
-            .flat_map(|m| {
-                let served = wanted_versions(m, self.versions_per_model).into_iter();
-                let served = served.map(|v| (v, Use::Serving));
-                let all = served.chain(wanted_control(m).map(|v| (v, Use::Control)));
-                all.filter_map(|(v, of)| Some((m.name.clone(), m.version(v)?.clone(), of)))
-            })
-            .collect();
-        let keep: HashSet<Key> =
-            wanted.iter().map(|(m, r, of)| (m.clone(), r.version, *of)).collect();
-        state.slots.retain(|key, (_, slot)| keep.contains(key) || matches!(slot, Slot::Loading(_)));
-        for (model, record, of) in &wanted {
-            let slot = state.slots.get(&(model.clone(), record.version, *of));
-            let is_current = slot.is_some_and(|(digest, slot)| {
-                let is_due =
-                    matches!(slot, Slot::Failed { at, .. } if at.elapsed() >= RETRY_FAILED);
-                *digest == record.digest && !is_due
-            });
-            if !is_current {
-                self.start_load(state, model, record, *of);
+        let mut keep: HashMap<Key, Hold> = HashMap::new();
+        let mut eager: Vec<(&Model, &VersionRecord, Use, Hold)> = Vec::new();
+        for model in &seen.models {
+            for wanted in wanted_versions(model, self.versions_per_model) {
+                let Some(record) = model.version(wanted.version) else { continue };
+                keep.insert((model.name.clone(), wanted.version, Use::Serving), wanted.hold);
+                if wanted.is_eager {
+                    eager.push((model, record, Use::Serving, wanted.hold));
+                }
+            }
+            if let Some(record) = wanted_control(model).and_then(|v| model.version(v)) {
+                keep.insert((model.name.clone(), record.version, Use::Control), Hold::Needed);
+                eager.push((model, record, Use::Control, Hold::Needed));
             }
         }
+        state.slots.retain(&keep);
+        // What is needed gets its room before what is merely kept.
+        eager.sort_by_key(|(_, _, _, hold)| *hold);
+        for (model, record, of, hold) in eager {
+            let is_due = match state.slots.of(&model.name, record, of) {
+                Some(Slot::Failed { at, .. }) => at.elapsed() >= RETRY_FAILED,
+                slot => slot.is_none(),
+            };
+            if is_due {
+                let drives_out = hold == Hold::Needed;
+                // A version that is needed and has no room has failed; others may come later.
+                let _ = self.start_load(state, &model.name, record, of, (hold, drives_out));
+            }
+        }
+        state.slots.shrink();
         self.seen.send_replace(Some(Arc::new(seen.clone())));
         state.seen = Some(seen);
         self.publish(state);
     }
 
+    /// Loads a version if there is room, or room can be made when it `drives_out` others; the
+    /// error says what there is no room for. A version that is needed has failed then.
     fn start_load(
         self: &Arc<Self>,
         state: &mut State,
         model: &ModelName,
         record: &VersionRecord,
         of: Use,
-    ) -> watch::Receiver<()> {
+        (hold, drives_out): (Hold, bool),
+    ) -> Result<watch::Receiver<()>, String> {
         let (ending, ended) = watch::channel(());
         let key = (model.clone(), record.version, of);
-        let slot = Slot::Loading(ended.clone());
-        state.slots.insert(key.clone(), (record.digest, slot));
+        let begun = state.slots.begin(key.clone(), record, (hold, drives_out), ended.clone());
+        if let Err(no) = begun {
+            let reason = no_room(no);
+            // Whoever asks later for a version on demand may find room.
+            if drives_out && hold == Hold::Needed {
+                events::loaded(model, record.version, of.word(), Err(&reason));
+                let slot = Slot::Failed { reason: reason.clone(), at: Instant::now() };
+                state.slots.end(key, record, slot);
+            }
+            return Err(reason);
+        }
         let (sync, model, record) = (Arc::clone(self), model.clone(), record.clone());
         self.tasks.spawn(async move {
             let outcome = sync.loader.load(&record.manifest).await;
             let told = outcome.as_ref().map(|(_, took)| *took).map_err(String::as_str);
             events::loaded(&model, record.version, of.word(), told);
             let slot = match outcome {
-                Ok((engine, _)) => Slot::Loaded(Arc::new(loaded_version(&model, &record, engine))),
+                Ok((engine, _)) => {
+                    let mut version = loaded_version(&model, &record, engine);
+                    version.farewell = Some(sync.loader.farewell());
+                    Slot::Loaded(Arc::new(version))
+                }
                 Err(reason) => Slot::Failed { reason, at: Instant::now() },
             };
             let mut state = sync.state.lock().await;
-            state.slots.insert(key, (record.digest, slot));
+            state.slots.end(key, &record, slot);
             sync.publish(&mut state);
             drop(state);
             drop(ending);
             sync.changed.notify_one();
         });
-        ended
+        Ok(ended)
     }
 
     fn publish(&self, state: &mut State) {
@@ -322,21 +357,21 @@ impl Sync {
         state.shadows.retain(&seen.models);
         state.queues.retain(|name, _| seen.models.iter().any(|m| m.name == *name));
         let loaded = snapshot.models.values().map(|m| m.loaded.len()).sum();
-        events::published(snapshot.revision, loaded);
+        events::published(snapshot.revision, loaded, state.slots.used(), state.slots.budget());
         self.live.store(Arc::new(snapshot));
     }
 
     fn serve_model(
         &self,
         model: &Model,
-        slots: &HashMap<Key, (Digest, Slot)>,
+        slots: &Slots,
         queue: &Arc<Queue>,
         old: Option<&Arc<ServedModel>>,
     ) -> ServedModel {
         let mut loaded = BTreeMap::new();
         let mut versions = BTreeMap::new();
         for record in &model.versions {
-            let slot = slot_of(slots, model, record, Use::Serving);
+            let slot = slots.of(&model.name, record, Use::Serving);
             let availability = match (&record.state, slot) {
                 (_, Some(Slot::Loaded(version))) => {
                     loaded.insert(record.version, Arc::clone(version));
@@ -350,7 +385,7 @@ impl Sync {
         }
         let split = model.route.as_ref().map(|r| r.split.clone());
         let control = wanted_control(model).and_then(|v| model.version(v));
-        let control = control.and_then(|record| slot_of(slots, model, record, Use::Control));
+        let control = control.and_then(|record| slots.of(&model.name, record, Use::Control));
         let awaits_control = matches!(control, Some(Slot::Loading(_)));
         let split = route_in_force(split, &versions, awaits_control, old.map(|o| &o.route));
         let active = model.rollout.as_ref().filter(|r| r.is_active());
@@ -409,17 +444,6 @@ impl Sync {
     }
 }
 
-/// How far the loading of a version is, if it has begun.
-fn slot_of<'a>(
-    slots: &'a HashMap<Key, (Digest, Slot)>,
-    model: &Model,
-    record: &VersionRecord,
-    of: Use,
-) -> Option<&'a Slot> {
-    let slot = slots.get(&(model.name.clone(), record.version, of));
-    slot.filter(|(digest, _)| *digest == record.digest).map(|(_, slot)| slot)
-}
-
 /// The new route, or the old one while the new one waits for a load (of one of its versions, or
 /// of the control beside them) and the old one can serve.
 fn route_in_force(
@@ -442,12 +466,15 @@ fn route_in_force(
 }
 
 /// True when each version that is routed or in an experiment is loaded or has failed.
-fn is_settled(model: &Model, slots: &HashMap<Key, (Digest, Slot)>) -> bool {
+fn is_settled(model: &Model, slots: &Slots) -> bool {
+    if model.settings.residency == Some(Residency::OnDemand) {
+        return true;
+    }
     let routed = model.route.iter().flat_map(|r| r.split.weights().into_keys());
     let in_experiment = model.experiment.iter().flat_map(|e| e.versions.iter().copied());
     routed.chain(in_experiment).all(|version| {
         let slot = slots.get(&(model.name.clone(), version, Use::Serving));
-        matches!(slot, Some((_, Slot::Loaded(_) | Slot::Failed { .. })))
+        matches!(slot, Some(Slot::Loaded(_) | Slot::Failed { .. }))
     })
 }
 

@@ -1,12 +1,15 @@
 //! A version that can answer.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use weighbridge_config::{ModelName, Signature, Tensor, Version};
 use weighbridge_engine::{Cost, LoadedModel};
 
+use crate::loading::loader::Farewell;
 use crate::serving::fault::Fault;
 use crate::serving::latencies::LatencyHistogram;
 use crate::telemetry::events::VersionMetrics;
@@ -47,7 +50,13 @@ pub struct LoadedVersion {
     /// Why it is not run any more.
     quarantine: OnceLock<String>,
     fault: ArcSwapOption<Fault>,
+    pub loaded_at: Instant,
+    /// Microseconds from `loaded_at` to the begin of the last run.
+    last_used_us: AtomicU64,
     runner: Box<dyn Runner>,
+    /// What is told that the memory of `runner` is free: it stands behind it, and is dropped
+    /// after it.
+    pub farewell: Option<Farewell>,
 }
 
 impl LoadedVersion {
@@ -71,7 +80,10 @@ impl LoadedVersion {
             latencies: LatencyHistogram::default(),
             quarantine: OnceLock::new(),
             fault: ArcSwapOption::empty(),
+            loaded_at: Instant::now(),
+            last_used_us: AtomicU64::new(0),
             runner,
+            farewell: None,
         }
     }
 
@@ -80,10 +92,16 @@ impl LoadedVersion {
         if let Some(reason) = self.quarantine.get() {
             return Err(RunError(reason.clone()));
         }
+        self.last_used_us.store(self.loaded_at.elapsed().as_micros() as u64, Ordering::Relaxed);
         match self.fault.load_full() {
             Some(fault) => fault.strike(|| self.runner.run(parts)),
             None => self.runner.run(parts),
         }
+    }
+
+    /// When its last run began, or it was loaded.
+    pub fn last_used(&self) -> Instant {
+        self.loaded_at + Duration::from_micros(self.last_used_us.load(Ordering::Relaxed))
     }
 
     /// Runs nothing of this version any more until it is loaded anew.

@@ -171,8 +171,16 @@ pub fn loaded(
     }
 }
 
-/// A routing snapshot came into force.
-pub fn published(revision: u64, loaded_versions: usize) {
+/// A version left memory to make room.
+pub fn put_away(model: &ModelName, version: Version) {
+    counter!(names::PUT_AWAY, "model" => model.to_string()).increment(1);
+    tracing::info!(%model, %version, "put away to make room");
+}
+
+/// A routing snapshot came into force. `used` and `budget` are bytes of memory.
+pub fn published(revision: u64, loaded_versions: usize, used: u64, budget: u64) {
+    gauge!(names::LOADED_BYTES).set(used as f64);
+    gauge!(names::MEMORY_BUDGET).set(budget as f64);
     gauge!(names::SNAPSHOT_REVISION).set(revision as f64);
     gauge!(names::LOADED_VERSIONS).set(loaded_versions as f64);
 }

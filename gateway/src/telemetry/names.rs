@@ -78,6 +78,12 @@ catalogue! {
         "versions loaded: ok, failed";
     LOADED_VERSIONS = "weighbridge_loaded_versions", Gauge, [],
         "versions in memory that may answer any request, without the controls of canaries";
+    LOADED_BYTES = "weighbridge_loaded_bytes", Gauge, [],
+        "memory of the versions that are loaded or being loaded, as measured when they were pushed";
+    MEMORY_BUDGET = "weighbridge_memory_budget_bytes", Gauge, [],
+        "memory that loaded versions may take (engine.memory)";
+    PUT_AWAY = "weighbridge_put_away", Counter, ["model"],
+        "versions that left memory to make room for others";
     SNAPSHOT_REVISION = "weighbridge_snapshot_revision", Gauge, [],
         "registry revision of the routing snapshot in force";
     REGISTRY_ERRORS = "weighbridge_registry_errors", Counter, [],

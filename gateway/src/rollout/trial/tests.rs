@@ -75,6 +75,7 @@ fn bench(canary: Does, width: i64, rescue: RescueSettings) -> Bench {
         rescue,
         is_idempotent: ModelSettings::default().idempotent.unwrap_or(true),
         allow_nan: false,
+        residency: weighbridge_config::Residency::default(),
     };
     let route = ModelRoute {
         salt: "m".to_owned(),
