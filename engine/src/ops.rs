@@ -1,13 +1,18 @@
 //! Operators of our own, in place of the runtime's missing or wrong ones.
 //!
+//! Of the default domain those are ours that the runtime lacks, computes wrongly, or has for
+//! constant inputs only.
+//!
 //! The domain ai.onnx.ml is what exporters of scikit-learn, XGBoost and LightGBM write. The
 //! runtime has six of its operators, of which the tree classifier gives wrong labels. Each file
 //! here is one family: reading the attributes of a node into a kernel, and the kernel itself.
 //! Where the standard is silent, ONNX Runtime's answer is the right one.
 
 mod array_feature_extractor;
+mod arrays;
 mod attributes;
 mod binarizer;
+mod fallback;
 mod imputer;
 mod kernel;
 mod label_encoder;
@@ -15,7 +20,9 @@ mod labels;
 mod linear_classifier;
 mod normalizer;
 mod one_hot;
+mod real;
 mod scaler;
+mod slots;
 mod svm;
 mod trees;
 mod zip_map;
@@ -62,6 +69,18 @@ macro_rules! own {
     };
 }
 
+/// Like [`own`], for operators of the default domain, whose kernels may need the model around.
+macro_rules! own_standard {
+    ($register:ident: $($name:literal => $read:path),+ $(,)?) => {
+        $({
+            fn build(context: &ParsingContext, node: &NodeProto) -> Built {
+                Ok((kernel::operator("", node, $read(context, node)?)?, vec![]))
+            }
+            $register.insert($name, build);
+        })+
+    };
+}
+
 /// Puts our operators into the runtime's register, over its own.
 pub(crate) fn install(register: &mut OnnxOpRegister) {
     own!(register, "ai.onnx.ml":
@@ -79,6 +98,16 @@ pub(crate) fn install(register: &mut OnnxOpRegister) {
         "ZipMap" => zip_map::read,
     );
     register.insert("LabelEncoder", build_label_encoder);
+    own!(register, "":
+        "Det" => arrays::det,
+        "ReverseSequence" => arrays::reverse_sequence,
+    );
+    own_standard!(register:
+        "Compress" => arrays::compress,
+        "Unique" => arrays::unique,
+    );
+    register.insert("ConstantOfShape", arrays::constant_of_shape);
+    register.insert("OneHot", arrays::one_hot);
 }
 
 /// The only operator whose meaning differs between the versions served here.

@@ -4,12 +4,17 @@
 //! them. The runtime's three views of an operator (inference, typed, evaluation) are written
 //! here once.
 
+mod lengths;
+
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::infer::rules::{InferenceResult, Solver, TensorProxy};
 use tract_onnx::tract_hir::internal::*;
+
+pub(super) use lengths::Lengths;
 
 use crate::support;
 
@@ -31,6 +36,27 @@ pub(super) trait Kernel: std::fmt::Debug + Send + Sync + 'static {
 
     /// The outputs' types and shapes. Refuses inputs that [`Kernel::eval`] cannot take.
     fn facts(&self, inputs: &[Fact]) -> TractResult<Vec<Fact>>;
+
+    /// Inputs whose values the shapes of the outputs depend on, such as sizes and axes.
+    fn shaping_inputs(&self) -> &[usize] {
+        &[]
+    }
+
+    /// The lengths of output axes that only a run shows.
+    fn lengths(&self) -> Option<&Lengths> {
+        None
+    }
+
+    /// Like [`Kernel::facts`], with the values of those [`Kernel::shaping_inputs`] that are
+    /// constants; `values` has the length of `inputs`. The number of axes of an output must not
+    /// depend on values.
+    fn facts_of_values(
+        &self,
+        inputs: &[Fact],
+        _values: &[Option<Cow<'_, Tensor>>],
+    ) -> TractResult<Vec<Fact>> {
+        self.facts(inputs)
+    }
 
     /// All outputs. The inputs have the types and ranks that `facts` has let pass.
     fn eval(&self, inputs: &[&Tensor]) -> TractResult<Vec<Tensor>>;
@@ -68,26 +94,33 @@ impl PartialEq for Own {
 impl Eq for Own {}
 
 impl Own {
-    fn facts(&self, inputs: &[Fact]) -> TractResult<Vec<Fact>> {
+    fn facts(&self, inputs: &[Fact], values: &[Option<Cow<'_, Tensor>>]) -> TractResult<Vec<Fact>> {
         // int64 may arrive as the runtime's symbolic integers; kernels see int64.
         let plain = |(dt, shape): &Fact| match dt {
             DatumType::TDim => (DatumType::I64, shape.clone()),
             dt => (dt.unquantized(), shape.clone()),
         };
         let inputs: Vec<Fact> = inputs.iter().map(plain).collect();
-        let facts = self.kernel.facts(&inputs).with_context(|| self.kernel.name())?;
+        let facts =
+            self.kernel.facts_of_values(&inputs, values).with_context(|| self.kernel.name())?;
         Ok(self.wanted.iter().map(|i| facts[*i].clone()).collect())
     }
 
+    /// Types, numbers of axes and the lengths that do not wait for a run.
     fn conclude(
         &self,
         solver: &mut Solver<'_>,
-        inputs: &[Fact],
+        facts: Vec<Fact>,
         outputs: &[TensorProxy],
     ) -> InferenceResult {
-        for ((dt, shape), output) in self.facts(inputs)?.into_iter().zip(outputs) {
+        for ((dt, shape), output) in facts.into_iter().zip(outputs) {
             solver.equals(&output.datum_type, dt)?;
-            solver.equals(&output.shape, ShapeFactoid::from(shape))?;
+            solver.equals(&output.rank, shape.len() as i64)?;
+            for (axis, length) in shape.into_iter().enumerate() {
+                if self.kernel.lengths().is_none_or(|l| !l.are_in(&length)) {
+                    solver.equals(&output.shape[axis], length)?;
+                }
+            }
         }
         Ok(())
     }
@@ -100,14 +133,56 @@ impl Own {
         outputs: &'p [TensorProxy],
         known: Vec<Fact>,
     ) -> InferenceResult {
-        let Some(next) = inputs.get(known.len()) else {
-            return self.conclude(solver, &known, outputs);
-        };
-        solver.given_2(&next.datum_type, &next.shape, move |solver, dt, shape| {
-            let known = known.iter().cloned().chain([(dt, shape)]).collect();
-            self.conclude_when_known(solver, inputs, outputs, known)
-        })
+        if let Some(next) = inputs.get(known.len()) {
+            return solver.given_2(&next.datum_type, &next.shape, move |solver, dt, shape| {
+                let known = known.iter().cloned().chain([(dt, shape)]).collect();
+                self.conclude_when_known(solver, inputs, outputs, known)
+            });
+        }
+        self.conclude(solver, self.facts(&known, &vec![None; inputs.len()])?, outputs)?;
+        if self.kernel.shaping_inputs().is_empty() {
+            return Ok(());
+        }
+        self.conclude_when_constant(solver, inputs, outputs, known, Vec::new())
     }
+
+    /// Waits for the values of the shaping inputs, which may never come, then concludes.
+    fn conclude_when_constant<'r, 'p: 'r, 's: 'r>(
+        &'s self,
+        solver: &mut Solver<'r>,
+        inputs: &'p [TensorProxy],
+        outputs: &'p [TensorProxy],
+        known: Vec<Fact>,
+        values: Vec<Arc<Tensor>>,
+    ) -> InferenceResult {
+        let shaping = self.kernel.shaping_inputs();
+        if let Some(next) = shaping.get(values.len()) {
+            return solver.given(&inputs[*next].value, move |solver, value| {
+                let values = values.iter().cloned().chain([value]).collect();
+                self.conclude_when_constant(solver, inputs, outputs, known.clone(), values)
+            });
+        }
+        let mut by_input = vec![None; inputs.len()];
+        for (slot, value) in shaping.iter().zip(&values) {
+            by_input[*slot] = plain(value, None);
+        }
+        self.conclude(solver, self.facts(&known, &by_input)?, outputs)
+    }
+}
+
+/// A tensor as kernels see it: the runtime's symbolic integers become int64. `None` when one of
+/// them depends on a symbol without a value.
+fn plain<'t>(tensor: &'t Tensor, symbols: Option<&SymbolValues>) -> Option<Cow<'t, Tensor>> {
+    if tensor.datum_type() != DatumType::TDim {
+        return Some(Cow::Borrowed(tensor));
+    }
+    let sizes = values::<TDim>(tensor).ok()?.iter().map(|size| match symbols {
+        Some(symbols) => size.eval(symbols).to_i64().ok(),
+        None => size.to_i64().ok(),
+    });
+    let sizes = sizes.collect::<Option<Vec<i64>>>()?;
+    let array = tract_ndarray::ArrayD::from_shape_vec(tensor.shape(), sizes).ok()?;
+    Some(Cow::Owned(array.into_tensor()))
 }
 
 impl Expansion for Own {
@@ -149,15 +224,17 @@ impl Op for Own {
 }
 
 impl EvalOp for Own {
-    op_out_of_plan!();
+    fn eval_out_of_plan(&self, inputs: TVec<TValue>) -> TractResult<Option<TVec<TValue>>> {
+        if inputs.iter().any(|input| plain(input, None).is_none()) {
+            return Ok(None);
+        }
+        self.eval(&EvalContext::out_of_plan(), inputs).map(Some)
+    }
 
-    fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+    fn eval(&self, context: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let inputs = inputs
             .iter()
-            .map(|input| match input.datum_type() {
-                DatumType::TDim => input.cast_to::<i64>(),
-                _ => Ok(std::borrow::Cow::Borrowed(&**input)),
-            })
+            .map(|input| plain(input, Some(context.symbols)).context("a size without a value"))
             .collect::<TractResult<TVec<_>>>()?;
         let inputs: TVec<&Tensor> = inputs.iter().map(|input| input.as_ref()).collect();
         let outputs = self.kernel.eval(&inputs)?;
@@ -168,9 +245,14 @@ impl EvalOp for Own {
 
 impl TypedOp for Own {
     fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
-        let inputs: Vec<Fact> =
+        let known: Vec<Fact> =
             inputs.iter().map(|f| (f.datum_type, f.shape.iter().cloned().collect())).collect();
-        Ok(self.facts(&inputs)?.into_iter().map(|(dt, shape)| dt.fact(&*shape)).collect())
+        let mut values = vec![None; inputs.len()];
+        for slot in self.kernel.shaping_inputs() {
+            values[*slot] = inputs[*slot].konst.as_ref().and_then(|value| plain(value, None));
+        }
+        let facts = self.facts(&known, &values)?;
+        Ok(facts.into_iter().map(|(dt, shape)| dt.fact(&*shape)).collect())
     }
 
     as_op!();
