@@ -65,24 +65,59 @@ fn check(case: &Case) -> Result<(), String> {
     compare(&got, &wanted, tolerance).map_err(|e| format!("in parts {parts:?}: {e}"))
 }
 
-fn check_all(folder: &Path) -> usize {
-    let cases = cases::all(folder);
-    let failed: Vec<String> =
-        cases.iter().filter_map(|c| check(c).err().map(|e| format!("{}: {e}", c.name))).collect();
-    assert!(
-        failed.is_empty(),
-        "{} of {} failed:\n{}",
-        failed.len(),
-        cases.len(),
-        failed.join("\n")
-    );
-    cases.len()
+/// Checks every case on all cores; panics with the list of those that `check` refuses.
+fn check_all(cases: &[Case], check: fn(&Case) -> Result<(), String>) {
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let failed = |part: &[&Case]| -> Vec<String> {
+        part.iter().filter_map(|c| check(c).err().map(|e| format!("{}: {e}", c.name))).collect()
+    };
+    // Dealt out in turn: the large models stand side by side.
+    let parts: Vec<Vec<&Case>> =
+        (0..workers).map(|k| cases.iter().skip(k).step_by(workers).collect()).collect();
+    let failed: Vec<String> = std::thread::scope(|scope| {
+        let running: Vec<_> = parts.iter().map(|p| scope.spawn(|| failed(p))).collect();
+        running.into_iter().flat_map(|r| r.join().expect("a panic while checking")).collect()
+    });
+    let (failures, count) = (failed.len(), cases.len());
+    assert!(failed.is_empty(), "{failures} of {count} failed:\n{}", failed.join("\n"));
 }
 
 #[test]
 fn every_fixture_gives_the_answers_of_onnx_runtime() {
-    let count = check_all(&cases::fixtures());
-    assert!(count >= 100, "only {count} fixtures were found");
+    let cases = cases::all(&cases::fixtures());
+    assert!(cases.len() >= 100, "only {} fixtures were found", cases.len());
+    check_all(&cases, check);
+}
+
+/// Models of the list that are refused or served otherwise than asked, with words of what the
+/// check says about each. Nothing else may differ, and these must.
+const EXCEPTIONS: &[(&str, &str)] = &[
+    ("count_logreg", "StringNormalizer"),
+    ("count_logreg_zm", "StringNormalizer"),
+    ("tfidf_logreg", "StringNormalizer"),
+    ("tfidf_logreg_zm", "StringNormalizer"),
+    // The runtime cannot build a Gaussian process for any number of rows: one row at a time.
+    ("gp_reg", "the model takes [1, 4]"),
+];
+
+fn check_unless_excepted(case: &Case) -> Result<(), String> {
+    let Some((_, words)) = EXCEPTIONS.iter().find(|(name, _)| *name == case.name) else {
+        return check(case);
+    };
+    match check(case) {
+        Err(error) if error.contains(words) => Ok(()),
+        Err(error) => Err(format!("\"{words}\" is not in: {error}")),
+        Ok(()) => Err("it agrees: take it off the list of exceptions".into()),
+    }
+}
+
+/// The 93 exports of common models that the engine is judged by.
+#[test]
+fn the_listed_models_give_the_answers_of_onnx_runtime_but_for_the_exceptions() {
+    let cases = cases::all(&cases::fixtures().join("listed"));
+    let with_zip_map = cases.iter().filter(|c| c.name.ends_with("_zm")).count();
+    assert_eq!((cases.len() - with_zip_map, with_zip_map), (62, 31));
+    check_all(&cases, check_unless_excepted);
 }
 
 #[test]
