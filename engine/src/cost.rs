@@ -4,9 +4,8 @@ use std::time::{Duration, Instant};
 
 use weighbridge_config::Signature;
 
-use crate::load::Plan;
 use crate::probe::probe_inputs;
-use crate::warm_up::run;
+use crate::run::Run;
 
 /// The time of a run is about `base_us + per_row_us * rows`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -39,7 +38,7 @@ const SLACK: f64 = 1.25;
 /// Times runs of 1, 2, 4, … rows, up to `max_rows`, in rounds over all sizes, so that a busy
 /// moment of the machine does not fall on one size alone. The lowest time of each size counts:
 /// a neighbour only ever adds.
-pub(crate) fn measure(plan: &Plan, signature: &Signature, max_rows: usize) -> Cost {
+pub(crate) fn measure(plan: &dyn Run, signature: &Signature, max_rows: usize) -> Cost {
     let most = if signature.batchable { max_rows.max(1) } else { 1 };
     let sizes = std::iter::successors(Some(1usize), |n| n.checked_mul(2));
     let start = Instant::now();
@@ -78,10 +77,10 @@ fn micros(us: f64) -> Duration {
 }
 
 /// The time of one run in microseconds; `None` when the probe fails.
-fn time_run(plan: &Plan, signature: &Signature, rows: usize) -> Option<f64> {
+fn time_run(plan: &dyn Run, signature: &Signature, rows: usize) -> Option<f64> {
     let probe = probe_inputs(signature, rows);
     let start = Instant::now();
-    run(plan, signature, &[&probe]).ok()?;
+    plan.run(signature, &[&probe]).ok()?;
     Some(start.elapsed().as_secs_f64() * 1e6)
 }
 

@@ -24,6 +24,7 @@ mod load;
 mod model;
 mod ops;
 mod probe;
+mod run;
 mod support;
 #[doc(hidden)]
 pub mod trees;

@@ -8,24 +8,23 @@ mod declared;
 use std::sync::Arc;
 
 use tract_onnx::pb::ModelProto;
-use tract_onnx::prelude::{InferenceModel, TypedRunnableModel};
+use tract_onnx::prelude::InferenceModel;
 use weighbridge_config::Signature;
 
 use crate::error::{Error, ErrorKind};
 use crate::guard::guarded;
 use crate::ops;
+use crate::run::Run;
 use crate::warm_up::{self, FirstRuns};
 
 use build::Recipe;
 use candidate::{Candidate, candidates};
 use declared::{DeclaredInput, DeclaredOutput};
 
-pub(crate) type Plan = Arc<TypedRunnableModel>;
-
 /// A plan that builds, with what was found out about it.
 #[derive(Debug)]
 pub(crate) struct Built {
-    pub plan: Plan,
+    pub plan: Arc<dyn Run>,
     pub signature: Signature,
     /// Why requests cannot share a run, when the shapes say so.
     pub why_alone: Option<String>,
@@ -96,7 +95,7 @@ impl Attempts {
                     continue;
                 }
             };
-            match warm_up::first_runs(&built.plan, &built.signature) {
+            match warm_up::first_runs(&*built.plan, &built.signature) {
                 FirstRuns::Fine => {}
                 FirstRuns::RowsMix(why) => {
                     built.signature.batchable = false;

@@ -1,5 +1,6 @@
 //! A loaded model, shared by all workers.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use weighbridge_config::{Signature, Tensor};
@@ -7,8 +8,9 @@ use weighbridge_config::{Signature, Tensor};
 use crate::cost::{self, Cost};
 use crate::error::{Error, ErrorKind};
 use crate::guard::guarded;
-use crate::load::{self, Loaded, Plan};
-use crate::{inspect, support, warm_up};
+use crate::load::{self, Loaded};
+use crate::run::Run;
+use crate::{inspect, support};
 
 /// What the operator's settings say about a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +45,7 @@ pub struct LoadReport {
 /// A model that answers batches. `Send + Sync`: one plan serves all threads.
 #[derive(Debug)]
 pub struct LoadedModel {
-    plan: Plan,
+    plan: Arc<dyn Run>,
     signature: Signature,
     cost: Cost,
     report: LoadReport,
@@ -73,7 +75,7 @@ impl LoadedModel {
         let Loaded { built, notes } = load::load(&proto)?;
         let operators = support::census(&proto);
         drop(proto);
-        let cost = cost::measure(&built.plan, &built.signature, options.max_batch_rows);
+        let cost = cost::measure(&*built.plan, &built.signature, options.max_batch_rows);
         let default_domain = |(domain, _): &&(String, i64)| support::domain(domain).is_empty();
         let report = LoadReport {
             load_ms: start.elapsed().as_secs_f64() * 1e3,
@@ -125,7 +127,7 @@ impl LoadedModel {
             return Err(Error::new(ErrorKind::Run, message));
         }
         self.check_rows(parts)?;
-        warm_up::run(&self.plan, &self.signature, parts)
+        self.plan.run(&self.signature, parts)
     }
 
     /// Each request brings all inputs and, for a batchable model, as many rows in each.

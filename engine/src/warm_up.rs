@@ -3,14 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use tract_onnx::prelude::TVec;
 use weighbridge_config::{Signature, Tensor, TensorData};
 
 use crate::error::{Error, ErrorKind};
-use crate::exchange::{gather, scatter};
-use crate::guard::guarded;
-use crate::load::Plan;
 use crate::probe::{probe_inputs, varied_inputs};
+use crate::run::Run;
 
 /// A model that is slower than this is warm after its smallest runs.
 const ENOUGH: Duration = Duration::from_millis(100);
@@ -26,14 +23,14 @@ pub(crate) enum FirstRuns {
     Panicked(Error),
 }
 
-pub(crate) fn first_runs(plan: &Plan, signature: &Signature) -> FirstRuns {
+pub(crate) fn first_runs(plan: &dyn Run, signature: &Signature) -> FirstRuns {
     let start = Instant::now();
     let mut failed = None;
     for rows in [1, 2, 5] {
         if rows > 2 && start.elapsed() > ENOUGH {
             break;
         }
-        match run(plan, signature, &[&probe_inputs(signature, rows)]) {
+        match plan.run(signature, &[&probe_inputs(signature, rows)]) {
             Ok(_) if failed.is_none() => {}
             Err(error) if error.kind() == ErrorKind::Panicked => return FirstRuns::Panicked(error),
             Ok(_) => {}
@@ -55,13 +52,13 @@ fn has_free_rows(signature: &Signature) -> bool {
 
 /// Runs two different rows together and alone: a softmax or a mean over the batch axis keeps
 /// the shapes right and still lets one caller's row change another's answer.
-fn independence(plan: &Plan, signature: &Signature) -> FirstRuns {
+fn independence(plan: &dyn Run, signature: &Signature) -> FirstRuns {
     let both = varied_inputs(signature, 2);
     let alone: Vec<Vec<Tensor>> =
         (0..2).map(|row| both.iter().map(|t| t.slice_rows(row, row + 1)).collect()).collect();
-    let together = run(plan, signature, &[&alone[0], &alone[1]]);
-    let first = run(plan, signature, &[&alone[0]]);
-    let second = run(plan, signature, &[&alone[1]]);
+    let together = plan.run(signature, &[&alone[0], &alone[1]]);
+    let first = plan.run(signature, &[&alone[0]]);
+    let second = plan.run(signature, &[&alone[1]]);
     let (Ok(together), Ok(first), Ok(second)) = (together, first, second) else {
         // These values may be unsuitable where the plain probe was not; shapes have the say.
         return FirstRuns::Fine;
@@ -104,39 +101,6 @@ fn alike(a: &Tensor, b: &Tensor) -> bool {
             }
             (a, b) => a == b,
         }
-}
-
-/// One guarded run of `plan`: joins the parts, runs, counts the output rows, cuts them apart.
-pub(crate) fn run(
-    plan: &Plan,
-    signature: &Signature,
-    parts: &[&[Tensor]],
-) -> Result<Vec<Vec<Tensor>>, Error> {
-    let mut inputs = TVec::with_capacity(signature.inputs.len());
-    for (index, spec) in signature.inputs.iter().enumerate() {
-        inputs.push(gather(spec, index, parts)?.into());
-    }
-    let rows: Vec<usize> = parts.iter().map(|part| part[0].rows()).collect();
-    let failed = |cause| Error::because(ErrorKind::Run, "running the model", cause);
-    let outputs = guarded("running the model", || plan.run(inputs).map_err(failed))?;
-    let total: usize = rows.iter().sum();
-    let mut answers: Vec<Vec<Tensor>> =
-        parts.iter().map(|_| Vec::with_capacity(outputs.len())).collect();
-    for (output, spec) in outputs.iter().zip(&signature.outputs) {
-        if signature.batchable && output.shape().first() != Some(&total) {
-            let message = format!(
-                "running the model: output \"{}\" has the shape {:?} for {total} rows; \
-                 the answer is withheld",
-                spec.name,
-                output.shape()
-            );
-            return Err(Error::new(ErrorKind::OutputRows, message));
-        }
-        for (answer, tensor) in answers.iter_mut().zip(scatter(output, &rows).map_err(failed)?) {
-            answer.push(tensor);
-        }
-    }
-    Ok(answers)
 }
 
 #[cfg(test)]

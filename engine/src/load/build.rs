@@ -1,5 +1,6 @@
 //! One attempt: input facts in, optimised plan and signature out.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use tract_onnx::pb::ModelProto;
@@ -17,6 +18,7 @@ use super::declared::{DeclaredInput, DeclaredOutput};
 use crate::error::{Error, ErrorKind};
 use crate::exchange::datatype;
 use crate::inspect::each_node;
+use crate::run::{Run, TractPlan};
 
 /// How far the runtime may rewrite the graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,15 +78,16 @@ fn resolve_sizes(typed: &mut TypedModel) -> TractResult<()> {
     typed.select_output_outlets(&outputs)
 }
 
-fn finish(typed: TypedModel, recipe: Recipe) -> TractResult<super::Plan> {
-    match recipe {
+fn finish(typed: TypedModel, recipe: Recipe) -> TractResult<Arc<dyn Run>> {
+    let plan = match recipe {
         Recipe::Optimise => typed.into_optimized()?.into_runnable(),
         Recipe::AsTyped => {
             let mut typed = typed;
             typed.optimize()?;
             typed.into_runnable()
         }
-    }
+    }?;
+    Ok(Arc::new(TractPlan(plan)))
 }
 
 fn signature(

@@ -5,6 +5,7 @@ use tract_onnx::tract_hir::internal::*;
 use weighbridge_config::{Datatype, TensorSpec};
 
 use super::*;
+use crate::run::TractPlan;
 
 /// Claims to keep its input's shape, and then does something else.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +43,7 @@ impl TypedOp for Bad {
     as_op!();
 }
 
-fn bad(op: Bad) -> (Plan, Signature) {
+fn bad(op: Bad) -> (TractPlan, Signature) {
     let mut model = TypedModel::default();
     let rows = model.symbols.sym("N");
     let x = model.add_source("x", f32::fact(dims!(rows, 2))).unwrap();
@@ -56,13 +57,13 @@ fn bad(op: Bad) -> (Plan, Signature) {
     };
     let signature =
         Signature { inputs: vec![spec("x")], outputs: vec![spec("y")], batchable: true };
-    (model.into_runnable().unwrap(), signature)
+    (TractPlan(model.into_runnable().unwrap()), signature)
 }
 
 fn kind(op: Bad, rows: usize) -> ErrorKind {
     let (plan, signature) = bad(op);
     let probe = probe_inputs(&signature, rows);
-    let error = run(&plan, &signature, &[&probe]).unwrap_err();
+    let error = plan.run(&signature, &[&probe]).unwrap_err();
     assert!(error.to_string().starts_with("running the model"), "{error}");
     error.kind()
 }
