@@ -4,7 +4,7 @@
 //! lists them; it can walk any forest and is the truth that the tests compare with. [`packed`]
 //! is the fast form: all comparisons brought to `x <= t`, eight bytes a node, sixteen rows
 //! walked abreast. A forest that does not fit the fast form (comparisons for equality, shared
-//! nodes) is served by the plain one; so is a row with NaN where NaN does not always go right.
+//! nodes) is served by the plain one.
 //!
 //! Layout and choice follow measurements of eight layouts on common models: packed nodes with
 //! 16 rows abreast were fastest or within 3 % of it in 21 of 22 cases; SIMD gathers lost to

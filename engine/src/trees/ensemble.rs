@@ -48,7 +48,6 @@ impl<T: Value> Ensemble<T> {
 
     /// Calls `sink(row number, aggregated score per column, whether the column has a score)` for
     /// each row of `x`, which holds rows of `width` features: at least [`Self::features`], and 1.
-    /// The rows may come in another order.
     pub fn for_each_row(&self, x: &[T], width: usize, mut sink: impl FnMut(usize, &[T], &[bool])) {
         match (&self.fast, &self.seen) {
             (Some(fast), Some(seen)) => self.fast_rows(fast.as_ref(), seen, x, width, &mut sink),
@@ -92,44 +91,10 @@ impl<T: Value> Ensemble<T> {
             let first = chunk * CHUNK;
             let sums = &mut sums[..values.len() / width * columns];
             sums.fill(T::ZERO);
-            if fast.nan_goes_right() || !values.iter().any(|v| v.is_nan()) {
-                fast.add(values, width, sums);
-                for (i, sums) in sums.chunks_exact(columns).enumerate() {
-                    sink(first + i, sums, seen);
-                }
-            } else {
-                self.rows_with_gaps(fast, values, width, sums, &mut |i, sums| {
-                    sink(first + i, sums, seen)
-                });
+            fast.add(values, width, sums);
+            for (i, sums) in sums.chunks_exact(columns).enumerate() {
+                sink(first + i, sums, seen);
             }
-        }
-    }
-
-    /// Rows with NaN take the plain way; the others are moved together for the fast one.
-    fn rows_with_gaps(
-        &self,
-        fast: &dyn Walk<T>,
-        values: &[T],
-        width: usize,
-        sums: &mut [T],
-        sink: &mut dyn FnMut(usize, &[T]),
-    ) {
-        let columns = self.forest.columns;
-        let mut plain = PlainRow::new(columns);
-        let (mut together, mut numbers) =
-            (Vec::with_capacity(values.len()), Vec::with_capacity(CHUNK));
-        for (i, row) in values.chunks_exact(width).enumerate() {
-            if row.iter().any(|v| v.is_nan()) {
-                plain.score(self, row);
-                sink(i, &plain.scores);
-            } else {
-                together.extend_from_slice(row);
-                numbers.push(i);
-            }
-        }
-        fast.add(&together, width, sums);
-        for (i, sums) in numbers.into_iter().zip(sums.chunks_exact(columns)) {
-            sink(i, sums);
         }
     }
 }

@@ -4,7 +4,8 @@
 //! swap the children). The nodes of a tree lie breadth first, so that the right child follows
 //! the left one and one number finds both. A leaf leads to itself: its threshold is NaN, which
 //! nothing is `<=` to, and its "left child" is the place before it. So a walk needs no test for
-//! leaves, and NaN in a row always goes right.
+//! leaves, and NaN in a row goes right by itself. Where nodes send NaN to the left, a second
+//! form of the walk asks them; it serves the blocks of rows that hold NaN.
 
 mod build;
 mod walk;
@@ -20,9 +21,6 @@ pub trait Walk<T>: Debug + Send + Sync {
     /// Adds what every tree says about the rows of `x` to `sums`, which holds the forest's
     /// columns per row. `width` is the length of a row, at least the forest's features and 1.
     fn add(&self, x: &[T], width: usize, sums: &mut [T]);
-
-    /// Every node sends NaN to the right, as this form does; else rows with NaN must not come.
-    fn nan_goes_right(&self) -> bool;
 }
 
 /// A node as the walk sees it.
@@ -34,7 +32,7 @@ pub(super) trait Layout<T>: Copy + Debug + Send + Sync + 'static {
     fn new(threshold: T, feature: u32, left: u32) -> Self;
     fn threshold(self) -> T;
     fn feature(self) -> usize;
-    /// The number within its tree of the child for `right == 0`, the next one for `right == 1`.
+    /// The number within its tree of the left child, or of the right one, which is the next.
     fn child(self, right: bool) -> u32;
 }
 
@@ -63,7 +61,7 @@ impl Layout<f32> for Narrow {
     }
     #[inline(always)]
     fn child(self, right: bool) -> u32 {
-        u32::from(self.left.wrapping_add(u16::from(right)))
+        u32::from(self.left) + u32::from(right)
     }
 }
 
@@ -92,7 +90,7 @@ impl<T: Value> Layout<T> for Wide<T> {
     }
     #[inline(always)]
     fn child(self, right: bool) -> u32 {
-        self.left.wrapping_add(u32::from(right))
+        self.left + u32::from(right)
     }
 }
 
@@ -106,12 +104,17 @@ pub(super) enum Leaves<T> {
     AllColumns { start: Vec<u32>, table: Vec<T> },
 }
 
-#[derive(Debug, Clone)]
+/// The number of a tree's root within the tree. Number 0 is nobody: the place before the root,
+/// should that be a leaf.
+const ROOT: u32 = 1;
+
+#[derive(Debug, Clone, Copy)]
 struct Tree {
-    /// The number of its root among all nodes.
+    /// The place of the tree's number 0 among all nodes.
     base: u32,
-    /// The longest walk from the root to a leaf.
-    depth: u32,
+    /// The shortest and the longest walk from the root to a leaf.
+    shortest: u32,
+    longest: u32,
 }
 
 /// A forest in the fast form, over nodes of one layout.
@@ -121,5 +124,6 @@ pub(super) struct Packed<T, N> {
     trees: Vec<Tree>,
     leaves: Leaves<T>,
     columns: usize,
-    nan_goes_right: bool,
+    /// Per node, whether NaN goes left; empty when it does nowhere.
+    nan_left: Vec<bool>,
 }

@@ -174,6 +174,44 @@ fn more_features_than_two_bytes_number_take_the_wide_nodes() {
 }
 
 #[test]
+fn a_tree_of_more_nodes_than_two_bytes_number_takes_the_wide_nodes() {
+    // A chain: node 2i compares with i, its left child is a leaf, its right one goes on.
+    let links = 40_000i64;
+    let count = 2 * links + 1;
+    let ids: Vec<i64> = (0..count).collect();
+    let zeros = vec![0i64; count as usize];
+    let is_link = |i: i64| i % 2 == 0 && i < count - 1;
+    let child = |by: i64| ids.iter().map(|i| if is_link(*i) { i + by } else { 0 }).collect();
+    let (yes, no): (Vec<i64>, Vec<i64>) = (child(1), child(2));
+    let leaves: Vec<i64> = ids.iter().copied().filter(|i| !is_link(*i)).collect();
+    let nodes = NodeLists {
+        tree_ids: &zeros,
+        node_ids: &ids,
+        features: &zeros,
+        modes: ids.iter().map(|i| if is_link(*i) { Mode::Leq } else { Mode::Leaf }).collect(),
+        thresholds: ids.iter().map(|i| (i / 2) as f32).collect(),
+        yes_ids: &yes,
+        no_ids: &no,
+        nan_yes: &[],
+    };
+    let weights = WeightLists {
+        tree_ids: &zeros[..leaves.len()],
+        node_ids: &leaves,
+        columns: &zeros[..leaves.len()],
+        weights: leaves.iter().map(|i| *i as f32).collect(),
+    };
+    let ensemble = Ensemble::new(Forest::new(&nodes, &weights, 1).unwrap(), Aggregate::Sum);
+    assert!(ensemble.is_fast());
+    // Row x ends in the leaf beside link x; 65,536 / 2 and more lie beyond the narrow nodes.
+    for rows in [vec![39_998.5], (0..20).map(|k| 32_760.0 + k as f32).collect()] {
+        let wanted: Vec<f32> = rows.iter().map(|x: &f32| x.ceil() * 2.0 + 1.0).collect();
+        let mut got = vec![];
+        ensemble.for_each_row(&rows, 1, |_, scores, _| got.push(scores[0]));
+        assert_eq!(got, wanted);
+    }
+}
+
+#[test]
 fn malformed_lists_are_refused_with_the_reason() {
     let refused = |change: fn(&mut Lists), word: &str| {
         let mut lists = stump();

@@ -2,7 +2,7 @@
 
 use super::super::forest::{Forest, Mode, Node};
 use super::super::value::Value;
-use super::{Layout, Leaves, Packed, Tree};
+use super::{Layout, Leaves, Packed, ROOT, Tree};
 
 /// A table of all columns may take this many times the space of the weights it is made from.
 const MOST_PADDING: usize = 8;
@@ -18,10 +18,13 @@ pub(in super::super) fn pack<T: Value, N: Layout<T>>(forest: &Forest<T>) -> Opti
         trees: Vec::with_capacity(forest.roots.len()),
         leaves: empty_leaves(forest)?,
         columns: forest.columns,
-        nan_goes_right: true,
+        nan_left: Vec::with_capacity(forest.nodes.len()),
     };
     for &root in &forest.roots {
         pack_tree(&mut packed, forest, root)?;
+    }
+    if packed.nan_left.iter().all(|left| !left) {
+        packed.nan_left.clear();
     }
     Some(packed)
 }
@@ -62,54 +65,58 @@ fn tree_column<T: Value>(forest: &Forest<T>, root: u32) -> Option<u32> {
     column
 }
 
-/// Appends one tree, breadth first. `queue[i]` is the plain number of the tree's i-th node.
+/// Appends one tree, breadth first. `queue[i]` is the plain number of the tree's node `ROOT + i`.
 fn pack_tree<T: Value, N: Layout<T>>(
     packed: &mut Packed<T, N>,
     forest: &Forest<T>,
     root: u32,
 ) -> Option<()> {
     let base = u32::try_from(packed.nodes.len()).ok()?;
+    // Number 0, which no walk comes to.
+    packed.nodes.push(N::new(T::NAN, 0, 0));
+    packed.nan_left.push(false);
+    push_leaf(&mut packed.leaves, forest, None);
     let mut queue = vec![(root, 0u32)];
-    let mut depth = 0;
+    let (mut shortest, mut longest) = (u32::MAX, 0);
     let mut at = 0;
     while let Some(&(plain, level)) = queue.get(at) {
         let node = &forest.nodes[plain as usize];
-        depth = depth.max(level);
         if node.mode == Mode::Leaf {
+            (shortest, longest) = (shortest.min(level), longest.max(level));
             // A NaN threshold sends every row to "left + 1", which is the leaf itself.
-            packed.nodes.push(N::new(T::NAN, 0, (at as u32).wrapping_sub(1)));
+            packed.nodes.push(N::new(T::NAN, 0, ROOT + at as u32 - 1));
+            packed.nan_left.push(false);
         } else {
             let step = normalised(node)?;
-            packed.nan_goes_right &= step.nan_goes_right;
-            packed.nodes.push(N::new(step.threshold, node.feature, queue.len() as u32));
+            let left = ROOT + u32::try_from(queue.len()).ok()?;
+            packed.nodes.push(N::new(step.threshold, node.feature, left));
+            packed.nan_left.push(!step.nan_goes_right);
             queue.extend([(step.left, level + 1), (step.right, level + 1)]);
             // More nodes than the forest has: some have two parents.
-            if queue.len() > forest.nodes.len().min(N::MOST_NODES) {
+            if queue.len() > forest.nodes.len().min(N::MOST_NODES - ROOT as usize) {
                 return None;
             }
         }
-        push_leaf(&mut packed.leaves, forest, node);
+        push_leaf(&mut packed.leaves, forest, Some(node));
         at += 1;
     }
     if let Leaves::OneColumn { column, .. } = &mut packed.leaves {
         column.push(tree_column(forest, root)?);
     }
-    packed.trees.push(Tree { base, depth });
+    packed.trees.push(Tree { base, shortest, longest });
     Some(())
 }
 
 /// Keeps one entry per node, so that a leaf is found by its number; inner nodes hold a dummy.
-fn push_leaf<T: Value>(leaves: &mut Leaves<T>, forest: &Forest<T>, node: &Node<T>) {
-    let weights = match node.mode {
-        Mode::Leaf => &forest.weights[node.yes as usize..node.no as usize],
-        _ => &[],
-    };
+fn push_leaf<T: Value>(leaves: &mut Leaves<T>, forest: &Forest<T>, node: Option<&Node<T>>) {
+    let leaf = node.filter(|node| node.mode == Mode::Leaf);
+    let weights = leaf.map_or(&[][..], |node| &forest.weights[node.yes as usize..node.no as usize]);
     match leaves {
         Leaves::OneColumn { value, .. } => value.push(weights.first().map_or(T::ZERO, |w| w.1)),
         Leaves::AllColumns { start, table } => {
             let from = table.len();
             start.push(from as u32);
-            if node.mode == Mode::Leaf {
+            if leaf.is_some() {
                 table.resize(from + forest.columns, T::ZERO);
                 for &(column, weight) in weights {
                     table[from + column as usize] += weight;
