@@ -23,6 +23,7 @@ mod one_hot;
 mod real;
 mod scaler;
 mod slots;
+mod steps;
 mod svm;
 mod trees;
 mod zip_map;
@@ -35,6 +36,7 @@ use tract_onnx::prelude::TractResult;
 use tract_onnx::tract_hir::internal::InferenceOp;
 
 pub(crate) use labels::class_labels;
+pub(crate) use steps::Steps;
 
 /// Operators of the domain ai.onnx.ml that are served, ours and two of the runtime's.
 pub(crate) const ML_OPERATORS: &[&str] = &[

@@ -6,7 +6,7 @@ use std::time::Instant;
 use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::{
     DatumType, InferenceModel, InferenceModelExt as _, IntoRunnable as _, Symbol, TDim, TractError,
-    TractResult, TypedFact, TypedModel,
+    TractResult, TypedFact, TypedModel, TypedRunnableModel,
 };
 use tract_onnx::tract_core::ops::cast::cast;
 use tract_onnx::tract_hir::internal::SpecialOps as _;
@@ -18,7 +18,7 @@ use super::declared::{DeclaredInput, DeclaredOutput};
 use crate::error::{Error, ErrorKind};
 use crate::exchange::datatype;
 use crate::inspect::each_node;
-use crate::run::{Run, TractPlan};
+use crate::run::TractPlan;
 
 /// How far the runtime may rewrite the graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +62,7 @@ pub(crate) fn build(
     };
     let (signature, why_alone) = signature(&typed, inputs, outputs, candidate, &rows)?;
     let plan = finish(typed, recipe).map_err(failed)?;
+    let plan = TractPlan::lightest(plan, &signature);
     Ok(Built { plan, signature, why_alone, optimise_ms: start.elapsed().as_secs_f64() * 1e3 })
 }
 
@@ -78,16 +79,15 @@ fn resolve_sizes(typed: &mut TypedModel) -> TractResult<()> {
     typed.select_output_outlets(&outputs)
 }
 
-fn finish(typed: TypedModel, recipe: Recipe) -> TractResult<Arc<dyn Run>> {
-    let plan = match recipe {
+fn finish(typed: TypedModel, recipe: Recipe) -> TractResult<Arc<TypedRunnableModel>> {
+    match recipe {
         Recipe::Optimise => typed.into_optimized()?.into_runnable(),
         Recipe::AsTyped => {
             let mut typed = typed;
             typed.optimize()?;
             typed.into_runnable()
         }
-    }?;
-    Ok(Arc::new(TractPlan(plan)))
+    }
 }
 
 fn signature(

@@ -34,6 +34,11 @@ pub(super) trait Kernel: std::fmt::Debug + Send + Sync + 'static {
         1
     }
 
+    /// True for an operator whose only output is its only input: nothing is computed or copied.
+    fn forwards_input(&self) -> bool {
+        false
+    }
+
     /// The outputs' types and shapes. Refuses inputs that [`Kernel::eval`] cannot take.
     fn facts(&self, inputs: &[Fact]) -> TractResult<Vec<Fact>>;
 
@@ -78,10 +83,10 @@ pub(super) fn operator(
 }
 
 #[derive(Debug, Clone)]
-struct Own {
-    kernel: Arc<dyn Kernel>,
+pub(super) struct Own {
+    pub(super) kernel: Arc<dyn Kernel>,
     /// The outputs that the graph names.
-    wanted: TVec<usize>,
+    pub(super) wanted: TVec<usize>,
 }
 
 /// Kernels hold floats, which have no full equality: the same kernel is the same object.
@@ -211,6 +216,9 @@ impl Expansion for Own {
         model: &mut TypedModel,
         inputs: &[OutletId],
     ) -> TractResult<TVec<OutletId>> {
+        if self.kernel.forwards_input() {
+            return Ok(inputs.into());
+        }
         model.wire_node(prefix, self.clone(), inputs)
     }
 }

@@ -21,6 +21,10 @@ impl Kernel for ZipMap {
         "ZipMap"
     }
 
+    fn forwards_input(&self) -> bool {
+        true
+    }
+
     fn facts(&self, inputs: &[Fact]) -> TractResult<Vec<Fact>> {
         Ok(inputs.to_vec())
     }
