@@ -67,6 +67,26 @@ pub(crate) fn measure(plan: &dyn Run, signature: &Signature, max_rows: usize) ->
     summarise(&seen)
 }
 
+/// The lowest times, in microseconds, that two plans take for `rows` rows in interleaved runs;
+/// `None` when one of them fails.
+pub(crate) fn compare(
+    one: &dyn Run,
+    other: &dyn Run,
+    signature: &Signature,
+    rows: usize,
+) -> Option<(f64, f64)> {
+    let start = Instant::now();
+    let mut lowest = (time_run(one, signature, rows)?, time_run(other, signature, rows)?);
+    for round in 1..MOST_ROUNDS {
+        if round >= SURE_ROUNDS && start.elapsed() > BUDGET || start.elapsed() > SURE_BUDGET {
+            break;
+        }
+        lowest.0 = lowest.0.min(time_run(one, signature, rows)?);
+        lowest.1 = lowest.1.min(time_run(other, signature, rows)?);
+    }
+    Some(lowest)
+}
+
 /// What may have passed before a size is measured in a round.
 fn budget(rows: usize, round: u32) -> Duration {
     if rows <= SURE && round < SURE_ROUNDS { SURE_BUDGET } else { BUDGET }

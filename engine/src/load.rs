@@ -4,6 +4,7 @@
 mod build;
 mod candidate;
 mod declared;
+mod sizes;
 
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use weighbridge_config::Signature;
 
 use crate::error::{Error, ErrorKind};
 use crate::guard::guarded;
+use crate::model::LoadOptions;
 use crate::ops;
 use crate::run::Run;
 use crate::warm_up::{self, FirstRuns};
@@ -29,6 +31,10 @@ pub(crate) struct Built {
     /// Why requests cannot share a run, when the shapes say so.
     pub why_alone: Option<String>,
     pub optimise_ms: f64,
+    /// Bytes of its constants.
+    pub weight_bytes: u64,
+    /// False when a plan for a fixed number of rows would be the same.
+    pub is_shaped: bool,
 }
 
 /// What loading ends with: the plan to serve and the remarks gathered on the way.
@@ -39,13 +45,20 @@ pub(crate) struct Loaded {
 }
 
 /// Builds the best plan for `proto`. Panics of the runtime are caught per attempt.
-pub(crate) fn load(proto: &ModelProto) -> Result<Loaded, Error> {
+pub(crate) fn load(proto: &ModelProto, options: &LoadOptions) -> Result<Loaded, Error> {
     let lacks_graph = || Error::new(ErrorKind::NotOnnx, "loading the model: it holds no graph");
     let graph = proto.graph.as_ref().ok_or_else(lacks_graph)?;
     let inputs = declared::inputs(graph)?;
     let outputs = declared::outputs(graph);
     let model = guarded("reading the model's graph", || parse(proto))?;
-    let attempt = Attempts { model, inputs, outputs, recipe: Recipe::of(proto) };
+    let attempt = Attempts {
+        model,
+        inputs,
+        outputs,
+        recipe: Recipe::of(proto),
+        max_rows: options.max_batch_rows,
+        extra_bytes: options.extra_plan_bytes,
+    };
     attempt.best()
 }
 
@@ -71,6 +84,9 @@ struct Attempts {
     inputs: Vec<DeclaredInput>,
     outputs: Vec<DeclaredOutput>,
     recipe: Recipe,
+    max_rows: usize,
+    /// Bytes of weights that further plans may hold.
+    extra_bytes: u64,
 }
 
 impl Attempts {
@@ -120,6 +136,17 @@ impl Attempts {
             if candidate == Candidate::SingleRow {
                 notes.push("the model takes one row per call, without batching".to_owned());
             }
+            if candidate == Candidate::BatchBySize {
+                notes.push("each number of rows has a plan of its own, up to a limit".to_owned());
+            }
+            if candidate == Candidate::Batch {
+                let (faster, sizes) = self.with_faster(built);
+                if !sizes.is_empty() {
+                    let sizes: Vec<String> = sizes.iter().map(ToString::to_string).collect();
+                    notes.push(format!("faster plans of their own for rows: {}", sizes.join(", ")));
+                }
+                built = faster;
+            }
             return Ok(Loaded { built, notes });
         }
         if let Some((built, why)) = doubtful {
@@ -131,6 +158,9 @@ impl Attempts {
     }
 
     fn build(&self, candidate: Candidate) -> Result<Built, Error> {
+        if candidate == Candidate::BatchBySize {
+            return self.by_size();
+        }
         guarded("optimising the model", || {
             let built =
                 build::build(&self.model, &self.inputs, &self.outputs, candidate, self.recipe)?;
@@ -153,6 +183,7 @@ fn what(candidate: Candidate) -> &'static str {
     match candidate {
         Candidate::Batch => "with any number of rows",
         Candidate::Declared => "with the shapes that the file declares",
-        Candidate::SingleRow => "with one row",
+        Candidate::BatchBySize => "with a plan for each number of rows",
+        Candidate::SingleRow | Candidate::Rows(_) => "with a fixed number of rows",
     }
 }

@@ -17,11 +17,13 @@ use crate::{inspect, support};
 pub struct LoadOptions {
     /// The largest batch that is measured, in rows.
     pub max_batch_rows: usize,
+    /// Bytes of weights that plans beside the first one may hold: each holds a copy.
+    pub extra_plan_bytes: u64,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { max_batch_rows: 32 }
+        Self { max_batch_rows: 32, extra_plan_bytes: 128 << 20 }
     }
 }
 
@@ -72,7 +74,7 @@ impl LoadedModel {
             return Err(Error::new(ErrorKind::Unsupported, message));
         }
         support::refuse(&inspection.missing)?;
-        let Loaded { built, notes } = load::load(&proto)?;
+        let Loaded { built, notes } = load::load(&proto, options)?;
         let operators = support::census(&proto);
         drop(proto);
         let cost = cost::measure(&*built.plan, &built.signature, options.max_batch_rows);

@@ -3,6 +3,7 @@
 //! Loading, warm-up, measuring and serving know a model through this trait alone, so that the
 //! checks that keep rows of different callers apart hold for every engine.
 
+mod sizes;
 mod tract;
 
 use std::fmt::Debug;
@@ -11,6 +12,7 @@ use weighbridge_config::{Signature, Tensor, TensorSpec};
 
 use crate::error::{Error, ErrorKind};
 
+pub(crate) use sizes::{BySize, WithFaster};
 pub(crate) use tract::TractPlan;
 
 /// Runs batches of one model, from any number of threads at once.

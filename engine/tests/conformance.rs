@@ -24,8 +24,9 @@ fn tolerance(name: &str) -> f64 {
 }
 
 fn check(case: &Case) -> Result<(), String> {
-    let model = LoadedModel::load(&case.onnx, &LoadOptions { max_batch_rows: 8 })
-        .map_err(|e| e.to_string())?;
+    let model =
+        LoadedModel::load(&case.onnx, &LoadOptions { max_batch_rows: 8, ..LoadOptions::default() })
+            .map_err(|e| e.to_string())?;
     let signature = model.signature();
     let names: Vec<&str> = signature.inputs.iter().map(|i| &*i.name).collect();
     if names != case.input_names {

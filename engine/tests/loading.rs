@@ -111,7 +111,10 @@ fn a_model_with_flipped_bytes_loads_or_is_refused_without_a_panic() {
         let mut damaged = whole.clone();
         damaged[at] ^= 0x15;
         // Either is fine; a panic would fail the test.
-        if let Ok(model) = LoadedModel::load(&damaged, &LoadOptions { max_batch_rows: 1 }) {
+        if let Ok(model) = LoadedModel::load(
+            &damaged,
+            &LoadOptions { max_batch_rows: 1, ..LoadOptions::default() },
+        ) {
             let _ = model.run(&[&probe_inputs(model.signature(), 2)]);
         }
     }

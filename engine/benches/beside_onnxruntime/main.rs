@@ -91,7 +91,7 @@ impl Contest {
         case: cases::Case,
         arguments: &Arguments,
     ) -> Result<Self, String> {
-        let options = LoadOptions { max_batch_rows: LARGE };
+        let options = LoadOptions { max_batch_rows: LARGE, ..LoadOptions::default() };
         let ours = LoadedModel::load(&case.onnx, &options).map_err(|e| e.to_string())?;
         let mut theirs = Session::load(environment, &case.onnx)?;
         let inputs = rows::with_missing(case.inputs, arguments.missing);

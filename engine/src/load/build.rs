@@ -61,9 +61,18 @@ pub(crate) fn build(
         Recipe::AsTyped => typed,
     };
     let (signature, why_alone) = signature(&typed, inputs, outputs, candidate, &rows)?;
+    let weight_bytes = weight_bytes(&typed);
     let plan = finish(typed, recipe).map_err(failed)?;
-    let plan = TractPlan::lightest(plan, &signature);
-    Ok(Built { plan, signature, why_alone, optimise_ms: start.elapsed().as_secs_f64() * 1e3 })
+    let (plan, is_shaped) = TractPlan::lightest(plan, &signature);
+    let optimise_ms = start.elapsed().as_secs_f64() * 1e3;
+    Ok(Built { plan, signature, why_alone, optimise_ms, weight_bytes, is_shaped })
+}
+
+/// Bytes of the constants, of which each plan holds a copy of its own.
+fn weight_bytes(typed: &TypedModel) -> u64 {
+    let facts = typed.nodes.iter().flat_map(|node| &node.outputs).map(|output| &output.fact);
+    let constants = facts.filter_map(|fact| fact.konst.as_ref());
+    constants.map(|tensor| (tensor.len() * tensor.datum_type().size_of()) as u64).sum()
 }
 
 /// Sizes calculated in the graph are symbolic integers; an output of them is cast to int64 inside

@@ -19,15 +19,19 @@ pub(crate) enum Candidate {
     Batch,
     /// As the file declares it; each free axis is a symbol.
     Declared,
+    /// As [`Candidate::Batch`], with a plan for each of a few numbers of rows.
+    BatchBySize,
     /// Axis 0 is 1 wherever the file leaves it free.
     SingleRow,
+    /// Axis 0 of every input is this number of rows. No reading of its own: a part of others.
+    Rows(usize),
 }
 
 /// The readings of these inputs that make sense, in the order to try them.
 pub(crate) fn candidates(inputs: &[DeclaredInput]) -> Vec<Candidate> {
     let free_first = inputs.iter().any(|i| !matches!(i.axes.first(), Some(Axis::Fixed(_)) | None));
     match (may_batch(inputs), free_first) {
-        (true, true) => vec![Candidate::Batch, Candidate::SingleRow],
+        (true, true) => vec![Candidate::Batch, Candidate::BatchBySize, Candidate::SingleRow],
         (true, false) => vec![Candidate::Batch, Candidate::Declared],
         (false, true) => vec![Candidate::Declared, Candidate::SingleRow],
         (false, false) => vec![Candidate::Declared],
@@ -62,6 +66,7 @@ pub(crate) fn input_facts(
     let mut named: HashMap<String, Symbol> = HashMap::new();
     let mut dim = |position: usize, axis: &Axis| match (candidate, position, axis) {
         (Candidate::Batch, 0, _) => rows.clone().into(),
+        (Candidate::Rows(rows), 0, _) => rows.to_dim(),
         (Candidate::SingleRow, 0, Axis::Named(_) | Axis::Free) => 1.to_dim(),
         (_, _, Axis::Fixed(n)) => n.to_dim(),
         (_, _, Axis::Named(name)) => {

@@ -16,15 +16,19 @@ use crate::ops::Steps;
 pub(crate) struct TractPlan(pub Arc<TypedRunnableModel>);
 
 impl TractPlan {
-    /// The lightest way to run `plan`, whose inputs and outputs are those of `signature`.
-    pub(crate) fn lightest(plan: Arc<TypedRunnableModel>, signature: &Signature) -> Arc<dyn Run> {
+    /// The lightest way to run `plan`, whose inputs and outputs are those of `signature`, and
+    /// whether it depends on the shapes that the plan was made for.
+    pub(crate) fn lightest(
+        plan: Arc<TypedRunnableModel>,
+        signature: &Signature,
+    ) -> (Arc<dyn Run>, bool) {
         // Without the runtime nothing would hold free axes of one name to the same length; the
         // rows of a batchable model are compared before each run.
         let only_rows_vary = signature.batchable
             && signature.inputs.iter().all(|input| input.shape.iter().skip(1).all(|dim| *dim >= 0));
         match Steps::of(&plan) {
-            Some(steps) if only_rows_vary => Arc::new(steps),
-            _ => Arc::new(Self(plan)),
+            Some(steps) if only_rows_vary => (Arc::new(steps), false),
+            _ => (Arc::new(Self(plan)), true),
         }
     }
 }

@@ -79,7 +79,8 @@ fn first_that_does_not_pass(outcomes: impl Iterator<Item = Outcome>) -> Outcome 
 }
 
 fn load(onnx: &[u8]) -> Result<LoadedModel, Outcome> {
-    LoadedModel::load(onnx, &LoadOptions { max_batch_rows: 1 }).map_err(|error| judge(&error))
+    LoadedModel::load(onnx, &LoadOptions { max_batch_rows: 1, ..LoadOptions::default() })
+        .map_err(|error| judge(&error))
 }
 
 fn judge(error: &Error) -> Outcome {

@@ -79,7 +79,7 @@ impl Loader {
     pub async fn load(&self, manifest: &Manifest) -> Result<(LoadedModel, Duration), String> {
         let started = Instant::now();
         let onnx = self.read(manifest).await?;
-        let options = LoadOptions { max_batch_rows: self.max_batch_rows };
+        let options = LoadOptions { max_batch_rows: self.max_batch_rows, ..LoadOptions::default() };
         let (reply, outcome) = oneshot::channel();
         let stopped = || "the gateway is going away".to_owned();
         self.orders.send(Order::Load { onnx, options, reply }).map_err(|_| stopped())?;

@@ -70,7 +70,8 @@ fn read_files(input: &mut impl Read) -> io::Result<VersionFiles> {
 const SMALL_BYTES: usize = 4 << 20;
 
 fn check(files: &VersionFiles, max_batch_rows: usize) -> Finding {
-    let load = || LoadedModel::load(&files.onnx, &LoadOptions { max_batch_rows });
+    let options = LoadOptions { max_batch_rows, ..LoadOptions::default() };
+    let load = || LoadedModel::load(&files.onnx, &options);
     let first = (files.onnx.len() < SMALL_BYTES).then(load).transpose();
     let first = match first {
         Ok(first) => first,
