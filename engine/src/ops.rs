@@ -26,6 +26,7 @@ mod slots;
 mod steps;
 mod svm;
 mod trees;
+mod vision;
 mod zip_map;
 
 use std::collections::HashSet;
@@ -101,12 +102,18 @@ pub(crate) fn install(register: &mut OnnxOpRegister) {
     );
     register.insert("LabelEncoder", build_label_encoder);
     own!(register, "":
+        "DeformConv" => vision::deform_conv,
         "Det" => arrays::det,
         "ReverseSequence" => arrays::reverse_sequence,
     );
     own_standard!(register:
+        "AffineGrid" => vision::affine_grid,
+        "CenterCropPad" => vision::center_crop_pad,
+        "Col2Im" => vision::col2im,
         "Compress" => arrays::compress,
+        "RoiAlign" => vision::roi_align,
         "Unique" => arrays::unique,
+        "Upsample" => vision::upsample,
     );
     register.insert("ConstantOfShape", arrays::constant_of_shape);
     register.insert("OneHot", arrays::one_hot);

@@ -16,7 +16,6 @@ pub(super) fn for_missing(domain: &str, op: &str) -> &'static str {
         ("", _) if op.starts_with("String") || op == "RegexFullMatch" => {
             "do the work on strings before the model"
         }
-        ("", "Upsample") => "convert the model to opset 13 or later, where Resize takes its place",
         ("ai.onnx.ml", "TreeEnsemble") => {
             "export with ai.onnx.ml opset 3, which writes TreeEnsembleClassifier or TreeEnsembleRegressor"
         }
