@@ -10,6 +10,7 @@
 
 mod array_feature_extractor;
 mod arrays;
+mod attention;
 mod attributes;
 mod binarizer;
 mod fallback;
@@ -102,6 +103,7 @@ pub(crate) fn install(register: &mut OnnxOpRegister) {
     );
     register.insert("LabelEncoder", build_label_encoder);
     own!(register, "":
+        "Attention" => attention::read,
         "DeformConv" => vision::deform_conv,
         "Det" => arrays::det,
         "ReverseSequence" => arrays::reverse_sequence,
@@ -117,6 +119,7 @@ pub(crate) fn install(register: &mut OnnxOpRegister) {
     );
     register.insert("ConstantOfShape", arrays::constant_of_shape);
     register.insert("OneHot", arrays::one_hot);
+    register.insert("RotaryEmbedding", attention::rotary_embedding);
 }
 
 /// The only operator whose meaning differs between the versions served here.

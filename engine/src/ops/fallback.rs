@@ -12,6 +12,15 @@ use tract_onnx::tract_hir::internal::*;
 /// The runtime's register as it comes.
 static THEIRS: LazyLock<OnnxOpRegister> = LazyLock::new(|| tract_onnx::onnx().op_register);
 
+/// The runtime's own operator for `node`.
+pub(super) fn theirs(
+    context: &ParsingContext,
+    node: &NodeProto,
+) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
+    let build = THEIRS.0.get(&*node.op_type).context("an operator that the runtime lacks")?;
+    build(context, node)
+}
+
 /// The runtime's operator where the inputs `slots` are constants, and `ours` elsewhere.
 pub(super) fn unless_constant(
     context: &ParsingContext,
@@ -19,8 +28,7 @@ pub(super) fn unless_constant(
     slots: &[usize],
     ours: Box<dyn InferenceOp>,
 ) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
-    let build = THEIRS.0.get(&*node.op_type).context("an operator of the runtime")?;
-    let (theirs, closures) = build(context, node)?;
+    let (theirs, closures) = theirs(context, node)?;
     Ok((Box::new(Fallback { theirs, ours, slots: slots.into() }), closures))
 }
 

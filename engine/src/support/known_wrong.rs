@@ -18,10 +18,6 @@ pub(super) fn why(proto: &ModelProto, node: &NodeProto) -> Option<&'static str> 
             "direction=reverse gives wrong results here: reverse the sequence before and after \
              a forward layer, or use direction=bidirectional",
         ),
-        "Attention" => Some(
-            "the Attention operator (opset 23 and later) gives wrong results here in some modes: \
-             export with opset 22 or earlier, which writes plain operators",
-        ),
         "Celu" if uses_float16(proto) => {
             Some("Celu in float16 gives wrong results here: keep this model in float32")
         }
