@@ -69,7 +69,7 @@ fn parse(proto: &ModelProto) -> Result<InferenceModel, Error> {
         .with_ignore_value_info(true);
     ops::install(&mut onnx.op_register);
     let parsed = onnx
-        .parse(proto, None)
+        .parse(&ops::rewritten(proto), None)
         .map_err(|cause| Error::because(ErrorKind::Load, "reading the model's graph", cause))?;
     if let Some(name) = parsed.unresolved_inputs.first() {
         let message =

@@ -19,26 +19,31 @@ mod kernel;
 mod label_encoder;
 mod labels;
 mod linear_classifier;
+mod log_sum_exp;
 mod normalizer;
 mod one_hot;
 mod real;
 mod scaler;
+mod sigmoid;
 mod slots;
 mod steps;
 mod svm;
+mod text;
 mod trees;
 mod vision;
 mod zip_map;
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use tract_onnx::model::{OnnxOpRegister, ParsingContext};
-use tract_onnx::pb::NodeProto;
+use tract_onnx::pb::{ModelProto, NodeProto};
 use tract_onnx::prelude::TractResult;
 use tract_onnx::tract_hir::internal::InferenceOp;
 
 pub(crate) use labels::class_labels;
 pub(crate) use steps::Steps;
+pub(crate) use text::MICROSOFT as MICROSOFT_TEXT;
 
 /// Operators of the domain ai.onnx.ml that are served, ours and two of the runtime's.
 pub(crate) const ML_OPERATORS: &[&str] = &[
@@ -120,6 +125,8 @@ pub(crate) fn install(register: &mut OnnxOpRegister) {
     register.insert("ConstantOfShape", arrays::constant_of_shape);
     register.insert("OneHot", arrays::one_hot);
     register.insert("RotaryEmbedding", attention::rotary_embedding);
+    register.insert("Sigmoid", sigmoid::build);
+    text::install(register);
 }
 
 /// The only operator whose meaning differs between the versions served here.
@@ -127,6 +134,17 @@ fn build_label_encoder(context: &ParsingContext, node: &NodeProto) -> Built {
     let imports = &context.model.opset_import;
     let version = imports.iter().find(|i| i.domain == "ai.onnx.ml").map_or(0, |i| i.version);
     Ok((kernel::operator("ai.onnx.ml", node, label_encoder::read(node, version)?)?, vec![]))
+}
+
+/// The model as the runtime shall see it: some groups of nodes are put into other forms.
+pub(crate) fn rewritten(proto: &ModelProto) -> Cow<'_, ModelProto> {
+    let mut seen = Cow::Borrowed(proto);
+    for rewrite in [log_sum_exp::stabilise, text::fuse] {
+        if let Some(rewritten) = rewrite(&seen) {
+            seen = Cow::Owned(rewritten);
+        }
+    }
+    seen
 }
 
 /// The names of all operators that can be built.

@@ -16,7 +16,8 @@ pub fn probe_inputs(signature: &Signature, rows: usize) -> Vec<Tensor> {
 }
 
 /// Like [`probe_inputs`], but with values in [0, 1) that differ from row to row, so that a model
-/// that mixes rows gives itself away. Integers stay 0 or 1 for the sake of small tables.
+/// that mixes rows gives itself away. Integers stay 0 or 1 for the sake of small tables; texts
+/// have different numbers of words.
 pub(crate) fn varied_inputs(signature: &Signature, rows: usize) -> Vec<Tensor> {
     // The fractional parts of multiples of the golden ratio: spread evenly, no two alike.
     let value = |i: usize| (i as f64 * 0.618_033_988_749_895 + 0.1).fract();
@@ -51,8 +52,14 @@ fn elements(datatype: Datatype, values: impl Iterator<Item = f64>) -> TensorData
         }
         Datatype::Fp32 => TensorData::Fp32(values.map(|v| v as f32).collect()),
         Datatype::Fp64 => TensorData::Fp64(values.collect()),
-        Datatype::Bytes => TensorData::Bytes(values.map(|_| Vec::new()).collect()),
+        Datatype::Bytes => TensorData::Bytes(values.map(words).collect()),
     }
+}
+
+/// Up to three words, by the fraction of `value`; a whole number has none.
+fn words(value: f64) -> Vec<u8> {
+    let count = (value.fract() * 4.0) as usize;
+    vec!["word"; count].join(" ").into_bytes()
 }
 
 #[cfg(test)]

@@ -108,9 +108,11 @@ pub(crate) fn missing(proto: &ModelProto) -> Vec<MissingOperator> {
 fn has(domain: &str, op: &str, register: &HashSet<String>) -> bool {
     let is_ml = ops::ML_OPERATORS.contains(&op);
     match domain {
-        "" => register.contains(op) && !is_ml && !NOT_STANDARD.contains(&op),
+        // A name with a dot is of our own making, which no file may use.
+        "" if is_ml || op == ops::MICROSOFT_TEXT || op.contains('.') => false,
+        "" => register.contains(op) && !NOT_STANDARD.contains(&op),
         "ai.onnx.ml" => is_ml && register.contains(op),
-        "com.microsoft" => MICROSOFT.contains(&op),
+        "com.microsoft" => MICROSOFT.contains(&op) || op == ops::MICROSOFT_TEXT,
         _ => false,
     }
 }

@@ -19,6 +19,9 @@ fn tolerance(name: &str) -> f64 {
         "half" => 2e-3,
         "qdq_softmax" => 1e-3,
         name if name.contains("proba") => 1e-4,
+        // The transform of one column divides by 0.04 and is scaled by 9: ONNX Runtime is as far
+        // from the exact value as the engine is.
+        "power" => 1e-4,
         _ => TOLERANCE,
     }
 }
@@ -90,15 +93,14 @@ fn every_fixture_gives_the_answers_of_onnx_runtime() {
     check_all(&cases, check);
 }
 
-/// Models of the list that are refused or served otherwise than asked, with words of what the
+/// Models that are refused or served otherwise than asked, with words of what the
 /// check says about each. Nothing else may differ, and these must.
 const EXCEPTIONS: &[(&str, &str)] = &[
-    ("count_logreg", "StringNormalizer"),
-    ("count_logreg_zm", "StringNormalizer"),
-    ("tfidf_logreg", "StringNormalizer"),
-    ("tfidf_logreg_zm", "StringNormalizer"),
     // The runtime cannot build a Gaussian process for any number of rows: one row at a time.
     ("gp_reg", "the model takes [1, 4]"),
+    ("multi_output_clf", "SequenceConstruct"),
+    ("opset_18_imputer_knn", "inline"),
+    ("opset_21_imputer_knn", "inline"),
 ];
 
 fn check_unless_excepted(case: &Case) -> Result<(), String> {
@@ -118,6 +120,14 @@ fn the_listed_models_give_the_answers_of_onnx_runtime_but_for_the_exceptions() {
     let cases = cases::all(&cases::fixtures().join("listed"));
     let with_zip_map = cases.iter().filter(|c| c.name.ends_with("_zm")).count();
     assert_eq!((cases.len() - with_zip_map, with_zip_map), (62, 31));
+    check_all(&cases, check_unless_excepted);
+}
+
+/// Other estimators, sizes and settings.
+#[test]
+fn the_wider_models_give_the_answers_of_onnx_runtime() {
+    let cases = cases::all(&cases::fixtures().join("wider"));
+    assert!(cases.len() >= 200, "only {} were found", cases.len());
     check_all(&cases, check_unless_excepted);
 }
 

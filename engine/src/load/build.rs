@@ -1,5 +1,6 @@
 //! One attempt: input facts in, optimised plan and signature out.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -114,9 +115,10 @@ fn signature(
     });
     let mut batchable = candidate == Candidate::Batch;
     let mut why_alone = None;
+    let fed = symbols_fed(typed).map_err(failed)?;
     let output_specs = outputs.iter().enumerate().map(|(slot, output)| {
         let fact = typed.output_fact(slot).map_err(failed)?;
-        if batchable && !keeps_rows(fact, rows) {
+        if batchable && !keeps_rows(fact, rows, &fed) {
             batchable = false;
             why_alone = Some(format!(
                 "output \"{}\" has the shape {} and not one row per input row",
@@ -146,11 +148,20 @@ fn dims(fact: &TypedFact) -> Vec<i64> {
     fact.shape.iter().map(|d| d.to_i64().unwrap_or(-1)).collect()
 }
 
-/// True when axis 0 is exactly the number of rows and no other axis depends on it. A graph may
-/// accept any number of rows and still fold them into another axis (an exported Reshape to
-/// [1, -1]); then rows of different callers would be mixed.
-fn keeps_rows(fact: &TypedFact, rows: &Symbol) -> bool {
-    let holds_rows = |d: &TDim| d.symbols().contains(rows);
-    fact.shape.first() == Some(&TDim::from(rows.clone()))
-        && !fact.shape.iter().skip(1).any(holds_rows)
+/// The sizes that the shapes of the inputs leave open.
+fn symbols_fed(typed: &TypedModel) -> TractResult<HashSet<Symbol>> {
+    let mut fed = HashSet::new();
+    for slot in 0..typed.inputs.len() {
+        fed.extend(typed.input_fact(slot)?.shape.iter().flat_map(|d| d.symbols()));
+    }
+    Ok(fed)
+}
+
+/// True when axis 0 is exactly the number of rows, and no other axis depends on it or on the
+/// values of the inputs. A graph may accept any number of rows and still fold them into another
+/// axis (an exported Reshape to [1, -1]); then rows of different callers would be mixed. Or it
+/// may pad all rows to the longest of them; then the callers would see whom they shared with.
+fn keeps_rows(fact: &TypedFact, rows: &Symbol, fed: &HashSet<Symbol>) -> bool {
+    let is_tied = |d: &TDim| d.symbols().iter().any(|s| s == rows || !fed.contains(s));
+    fact.shape.first() == Some(&TDim::from(rows.clone())) && !fact.shape.iter().skip(1).any(is_tied)
 }

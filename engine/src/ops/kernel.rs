@@ -39,6 +39,12 @@ pub(super) trait Kernel: std::fmt::Debug + Send + Sync + 'static {
         false
     }
 
+    /// True when a size of an output depends on the values of the inputs; `facts` then gives a
+    /// symbol that no other node has.
+    fn makes_sizes(&self) -> bool {
+        false
+    }
+
     /// The outputs' types and shapes. Refuses inputs that [`Kernel::eval`] cannot take.
     fn facts(&self, inputs: &[Fact]) -> TractResult<Vec<Fact>>;
 
@@ -80,6 +86,16 @@ pub(super) fn operator(
         .filter(|i| node.output.get(*i).is_some_and(|name| !name.is_empty()))
         .collect();
     Ok(expand(Own { kernel: kernel.into(), wanted }))
+}
+
+/// Adds `kernel`, of one output, to a typed graph.
+pub(super) fn wire(
+    kernel: Box<dyn Kernel>,
+    name: &str,
+    model: &mut TypedModel,
+    inputs: &[OutletId],
+) -> TractResult<TVec<OutletId>> {
+    model.wire_node(name, Own { kernel: kernel.into(), wanted: tvec!(0) }, inputs)
 }
 
 #[derive(Debug, Clone)]
@@ -224,6 +240,10 @@ impl Expansion for Own {
 }
 
 impl Op for Own {
+    fn mints_runtime_symbols(&self) -> bool {
+        self.kernel.makes_sizes()
+    }
+
     fn name(&self) -> StaticName {
         self.kernel.name().into()
     }

@@ -10,12 +10,6 @@ pub(super) fn for_missing(domain: &str, op: &str) -> &'static str {
             "sequences and optionals are not supported: export with plain tensors \
              (for classifiers of scikit-learn the option zipmap is fine)"
         }
-        ("", "StringNormalizer" | "TfIdfVectorizer") | (_, "Tokenizer") => {
-            "turn text into numbers before the model, and export the part after the vectoriser"
-        }
-        ("", _) if op.starts_with("String") || op == "RegexFullMatch" => {
-            "do the work on strings before the model"
-        }
         ("ai.onnx.ml", "TreeEnsemble") => {
             "export with ai.onnx.ml opset 3, which writes TreeEnsembleClassifier or TreeEnsembleRegressor"
         }
