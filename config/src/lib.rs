@@ -3,6 +3,7 @@
 //!
 //! * [`names`]: model names, version numbers, aliases.
 //! * [`tensor`]: datatypes, typed tensors and a model's signature.
+//! * [`engine`]: which engine runs a version.
 //! * [`golden`]: what a version must answer before it may take traffic.
 //! * [`split`]: the weights of a route and the exact key ranges they own.
 //! * [`manifest`]: what an artifact consists of, and its digest.
@@ -16,6 +17,7 @@
 //! This crate depends on none of ours and is the only one that reads the environment.
 
 pub mod client;
+pub mod engine;
 mod environment;
 pub mod experiment;
 pub mod golden;
@@ -29,6 +31,7 @@ pub mod split;
 pub mod tensor;
 
 pub use client::{ClientSettings, Secret};
+pub use engine::{EngineChoice, EngineName};
 pub use experiment::ExperimentSpec;
 pub use golden::{GoldenCase, GoldenCases};
 pub use manifest::{Digest, FileRole, Manifest, ManifestFile};

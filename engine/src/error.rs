@@ -13,6 +13,8 @@ pub enum ErrorKind {
     TooLarge,
     /// The model is ONNX and its operators are known, but it could not be made to run.
     Load,
+    /// The engine that was asked for is not there.
+    Engine,
     /// An input or output cannot be served: unknown type or shape.
     Signature,
     /// A batch was refused or failed; another batch may work.

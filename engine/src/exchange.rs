@@ -9,6 +9,8 @@ use half::slice::HalfBitsSliceExt as _;
 use tract_onnx::prelude::{DatumType, IntoTensor as _, TractResult, tract_ndarray};
 use weighbridge_config::{Datatype, Tensor, TensorData, TensorSpec};
 
+#[cfg(feature = "onnxruntime")]
+pub(crate) use scatter::cut;
 pub(crate) use scatter::scatter;
 
 use crate::error::{Error, ErrorKind};
@@ -46,24 +48,38 @@ pub(crate) fn gather(
     index: usize,
     parts: &[&[Tensor]],
 ) -> Result<RuntimeTensor, Error> {
+    let shape = batch_shape(spec, index, parts)?;
+    if let [_] = parts {
+        return copied(spec, &parts[0][index]);
+    }
+    joined(spec, &shape, parts.iter().map(|part| part[index].data()))
+}
+
+/// The shape of input number `index` of all `parts` joined along axis 0.
+///
+/// # Errors
+/// As [`gather`].
+pub(crate) fn batch_shape(
+    spec: &TensorSpec,
+    index: usize,
+    parts: &[&[Tensor]],
+) -> Result<Vec<usize>, Error> {
+    let missing = || refused(spec, "it is missing");
+    let first = parts.first().and_then(|part| part.get(index)).ok_or_else(missing)?;
     let mut rows = 0;
     for part in parts {
-        let tensor = part.get(index).ok_or_else(|| refused(spec, "it is missing"))?;
+        let tensor = part.get(index).ok_or_else(missing)?;
         check(spec, tensor)?;
-        if tensor.shape().get(1..) != parts[0][index].shape().get(1..) {
+        if tensor.shape().get(1..) != first.shape().get(1..) {
             return Err(refused(spec, "requests of different row shapes cannot share a batch"));
         }
         rows += tensor.rows();
     }
-    let first = &parts[0][index];
-    if let [_] = parts {
-        return copied(spec, first);
-    }
     let mut shape = first.shape().to_vec();
-    if let Some(axis) = shape.first_mut() {
+    if let ([_, _, ..], Some(axis)) = (parts, shape.first_mut()) {
         *axis = rows;
     }
-    joined(spec, &shape, parts.iter().map(|part| part[index].data()))
+    Ok(shape)
 }
 
 fn check(spec: &TensorSpec, tensor: &Tensor) -> Result<(), Error> {
@@ -130,7 +146,11 @@ fn joined<'a>(
     chunks: impl Iterator<Item = &'a TensorData>,
 ) -> Result<RuntimeTensor, Error> {
     if spec.datatype == Datatype::Bytes {
-        return texts(spec, shape, chunks);
+        let texts = texts(spec, chunks)?.into_iter().map(str::to_owned).collect();
+        let array = tract_ndarray::ArrayD::from_shape_vec(shape, texts);
+        return array
+            .map(|a: tract_ndarray::ArrayD<String>| a.into_tensor())
+            .map_err(|cause| broken(spec, cause.into()));
     }
     let joined = || -> TractResult<RuntimeTensor> {
         let mut whole = RuntimeTensor::zero_dt(runtime_type(spec.datatype), shape)?;
@@ -149,23 +169,25 @@ fn place<T: Copy>(space: &mut [T], chunk: &[T]) -> usize {
     chunk.len()
 }
 
-fn texts<'a>(
+/// The elements of a text input.
+///
+/// # Errors
+/// [`ErrorKind::Run`] for an element that is not UTF-8, by its number.
+pub(crate) fn texts<'a>(
     spec: &TensorSpec,
-    shape: &[usize],
     chunks: impl Iterator<Item = &'a TensorData>,
-) -> Result<RuntimeTensor, Error> {
-    let mut texts: Vec<String> = Vec::with_capacity(shape.iter().product());
+) -> Result<Vec<&'a str>, Error> {
+    let mut texts = Vec::new();
     for chunk in chunks {
         let TensorData::Bytes(values) = chunk else { continue };
         for value in values {
             let text = std::str::from_utf8(value).map_err(|_| {
                 refused(spec, &format!("element {} is not UTF-8 text", texts.len()))
             })?;
-            texts.push(text.to_owned());
+            texts.push(text);
         }
     }
-    let array = tract_ndarray::ArrayD::from_shape_vec(shape, texts);
-    array.map(|a| a.into_tensor()).map_err(|cause| broken(spec, cause.into()))
+    Ok(texts)
 }
 
 /// The runtime's type for a datatype on the wire.

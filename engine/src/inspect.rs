@@ -124,10 +124,10 @@ fn describe(proto: &ModelProto) -> Inspection {
         each_graph(graph, &mut |graph| {
             node_count += graph.node.len();
             external_data |= graph.initializer.iter().any(is_external);
-            let tensors = graph.node.iter().flat_map(|n| &n.attribute).filter_map(|a| a.t.as_ref());
-            external_data |= tensors.into_iter().any(is_external);
+            external_data |= graph.node.iter().any(holds_external);
         });
     }
+    external_data |= proto.functions.iter().flat_map(|f| &f.node).any(holds_external);
     Inspection {
         ir_version: proto.ir_version,
         opset_imports: proto.opset_import.iter().map(|i| (i.domain.clone(), i.version)).collect(),
@@ -136,6 +136,12 @@ fn describe(proto: &ModelProto) -> Inspection {
         missing: support::missing(proto),
         external_data,
     }
+}
+
+/// A tensor among the attributes of `node` whose values lie in a file.
+fn holds_external(node: &NodeProto) -> bool {
+    let mut tensors = node.attribute.iter().flat_map(|a| a.t.iter().chain(&a.tensors));
+    tensors.any(is_external)
 }
 
 fn is_external(tensor: &tract_onnx::pb::TensorProto) -> bool {

@@ -1,6 +1,7 @@
 //! An ONNX file becomes a loaded model that answers batches of tensors.
 //!
-//! This is the only crate that names the runtime (tract). Its three promises:
+//! This is the only crate that names the runtimes: tract, and ONNX Runtime where an operator has
+//! installed it ([`EngineDecision`] says which one serves). Its three promises:
 //!
 //! 1. **Nothing is refused silently and nothing is answered wrongly.** Before anything is built,
 //!    every operator is looked up ([`inspect`]); those that are missing, or that the runtime is
@@ -12,16 +13,19 @@
 //!    probe rows give the same answers together as alone. Output rows are counted at each run.
 //! 3. **Model code may panic; the caller may not.** Loading and running catch panics.
 //!
-//! The way of a model: [`inspect`] → `load` (candidates for the batch axis, tried in order) →
+//! The way of a model: [`inspect`] → `engines` (which one) → `load` (candidates for the batch axis, tried in order) →
 //! `warm_up` (first runs, independence of rows, cost) → [`LoadedModel`], shared by all workers.
 
 mod cost;
+mod engines;
 mod error;
 mod exchange;
 mod guard;
 mod inspect;
 mod load;
 mod model;
+#[cfg(feature = "onnxruntime")]
+mod onnxruntime;
 mod ops;
 mod probe;
 mod run;
@@ -31,6 +35,7 @@ pub mod trees;
 mod warm_up;
 
 pub use cost::Cost;
+pub use engines::{EngineDecision, EngineTiming};
 pub use error::{Error, ErrorKind};
 pub use inspect::{Inspection, inspect};
 pub use model::{LoadOptions, LoadReport, LoadedModel};

@@ -2,8 +2,8 @@
 //! the first that builds and runs.
 
 mod build;
-mod candidate;
-mod declared;
+pub(crate) mod candidate;
+pub(crate) mod declared;
 mod sizes;
 
 use std::sync::Arc;

@@ -1,14 +1,15 @@
 //! A loaded model, shared by all workers.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use weighbridge_config::{Signature, Tensor};
+use weighbridge_config::{EngineChoice, Signature, Tensor};
 
-use crate::cost::{self, Cost};
+use crate::cost::Cost;
+use crate::engines::{self, EngineDecision, Ready, Source};
 use crate::error::{Error, ErrorKind};
 use crate::guard::guarded;
-use crate::load::{self, Loaded};
 use crate::run::Run;
 use crate::{inspect, support};
 
@@ -19,11 +20,23 @@ pub struct LoadOptions {
     pub max_batch_rows: usize,
     /// Bytes of weights that plans beside the first one may hold: each holds a copy.
     pub extra_plan_bytes: u64,
+    /// The engine; `Auto` tries both where there are two.
+    pub engine: EngineChoice,
+    /// The library of ONNX Runtime, when there is one.
+    pub onnxruntime: Option<PathBuf>,
+    /// Threads that may run the model at the same time.
+    pub workers: usize,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { max_batch_rows: 32, extra_plan_bytes: 128 << 20 }
+        Self {
+            max_batch_rows: 32,
+            extra_plan_bytes: 128 << 20,
+            engine: EngineChoice::Auto,
+            onnxruntime: None,
+            workers: 1,
+        }
     }
 }
 
@@ -40,6 +53,11 @@ pub struct LoadReport {
     pub opset: i64,
     /// Exporter and its version, "" when the file does not say.
     pub producer: String,
+    /// Which engine serves, and why.
+    pub decision: EngineDecision,
+    /// By how much the resident memory of the process grew while the engine that serves built
+    /// and measured the model, in bytes. It means something in a process that does nothing else.
+    pub memory_bytes: u64,
     /// Remarks for the operator: why it is not batched, what was tried in vain.
     pub notes: Vec<String>,
 }
@@ -59,7 +77,8 @@ impl LoadedModel {
     ///
     /// # Errors
     /// [`ErrorKind::NotOnnx`], [`ErrorKind::TooLarge`], [`ErrorKind::Unsupported`] with all
-    /// operators at once, [`ErrorKind::Signature`], [`ErrorKind::Load`], [`ErrorKind::Panicked`].
+    /// operators at once, [`ErrorKind::Signature`], [`ErrorKind::Load`], [`ErrorKind::Engine`],
+    /// [`ErrorKind::Panicked`].
     /// It never panics itself.
     pub fn load(onnx: &[u8], options: &LoadOptions) -> Result<Self, Error> {
         guarded("loading the model", || Self::load_unguarded(onnx, options))
@@ -73,28 +92,31 @@ impl LoadedModel {
                            one file with onnx.save(onnx.load(path), path, save_as_external_data=False)";
             return Err(Error::new(ErrorKind::Unsupported, message));
         }
-        support::refuse(&inspection.missing)?;
-        let Loaded { built, notes } = load::load(&proto, options)?;
+        let source = Source { onnx, proto: &proto, missing: &inspection.missing };
+        let (ready, decision) = engines::load(source, options)?;
         let operators = support::census(&proto);
         drop(proto);
-        let cost = cost::measure(&*built.plan, &built.signature, options.max_batch_rows);
+        let Ready { plan, signature, cost, optimise_ms, notes, memory } = ready;
         let default_domain = |(domain, _): &&(String, i64)| support::domain(domain).is_empty();
         let report = LoadReport {
             load_ms: start.elapsed().as_secs_f64() * 1e3,
-            optimise_ms: built.optimise_ms,
+            optimise_ms,
             operators,
             opset: inspection.opset_imports.iter().find(default_domain).map_or(0, |(_, v)| *v),
             producer: inspection.producer,
+            decision,
+            memory_bytes: memory,
             notes,
         };
         tracing::debug!(
             load_ms = report.load_ms,
-            batchable = built.signature.batchable,
+            engine = report.decision.engine.word(),
+            batchable = signature.batchable,
             base_us = cost.base_us,
             per_row_us = cost.per_row_us,
             "model loaded"
         );
-        Ok(Self { plan: built.plan, signature: built.signature, cost, report })
+        Ok(Self { plan, signature, cost, report })
     }
 
     /// Inputs and outputs with the file's names, in the file's order.

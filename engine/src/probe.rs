@@ -24,6 +24,45 @@ pub(crate) fn varied_inputs(signature: &Signature, rows: usize) -> Vec<Tensor> {
     signature.inputs.iter().map(|spec| filled(spec, rows, value)).collect()
 }
 
+/// The values of made-up inputs whose answers are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Spread {
+    /// In [0, 1).
+    Unit,
+    /// In [-4, 4), where standardised features lie.
+    Standard,
+    /// In [-300, 300), far beyond most thresholds.
+    Wide,
+}
+
+impl Spread {
+    pub(crate) const ALL: [Spread; 3] = [Self::Unit, Self::Standard, Self::Wide];
+}
+
+/// Inputs of `rows` rows, others for each `seed`. Integers stay 0 or 1 and booleans differ:
+/// an integer is most often a place in a table.
+pub(crate) fn spread_inputs(
+    signature: &Signature,
+    rows: usize,
+    spread: Spread,
+    seed: usize,
+) -> Vec<Tensor> {
+    // Further along the same even spread for each seed and input.
+    let value = |place: usize, i: usize| {
+        ((i + 977 * seed + 131 * place) as f64 * 0.618_033_988_749_895 + 0.1).fract()
+    };
+    let inputs = signature.inputs.iter().enumerate();
+    let filled = inputs.map(|(place, spec)| {
+        let is_float = matches!(spec.datatype, Datatype::Fp16 | Datatype::Fp32 | Datatype::Fp64);
+        filled(spec, rows, |i| match (is_float, spread) {
+            (false, _) | (true, Spread::Unit) => value(place, i),
+            (true, Spread::Standard) => value(place, i) * 8.0 - 4.0,
+            (true, Spread::Wide) => value(place, i) * 600.0 - 300.0,
+        })
+    });
+    filled.collect()
+}
+
 fn filled(spec: &TensorSpec, rows: usize, value: impl Fn(usize) -> f64) -> Tensor {
     let length = |(axis, &dim): (usize, &i64)| match usize::try_from(dim) {
         Ok(fixed) => fixed,

@@ -3,6 +3,7 @@
 use half::slice::HalfFloatSliceExt as _;
 use tract_onnx::prelude::{Datum, DatumType, TractResult};
 use tract_onnx::tract_hir::internal::bail;
+use weighbridge_config::tensor::ShapeMismatch;
 use weighbridge_config::{Tensor, TensorData};
 
 use super::RuntimeTensor;
@@ -18,36 +19,45 @@ pub(crate) fn scatter(output: &RuntimeTensor, rows: &[usize]) -> TractResult<Vec
     };
     let output = output.as_ref();
     match output.datum_type().unquantized() {
-        DatumType::Bool => cut(output, rows, |v: &[bool]| TensorData::Bool(v.to_vec())),
-        DatumType::U8 => cut(output, rows, |v: &[u8]| TensorData::Uint8(v.to_vec())),
-        DatumType::U16 => cut(output, rows, |v: &[u16]| TensorData::Uint16(v.to_vec())),
-        DatumType::U32 => cut(output, rows, |v: &[u32]| TensorData::Uint32(v.to_vec())),
-        DatumType::U64 => cut(output, rows, |v: &[u64]| TensorData::Uint64(v.to_vec())),
-        DatumType::I8 => cut(output, rows, |v: &[i8]| TensorData::Int8(v.to_vec())),
-        DatumType::I16 => cut(output, rows, |v: &[i16]| TensorData::Int16(v.to_vec())),
-        DatumType::I32 => cut(output, rows, |v: &[i32]| TensorData::Int32(v.to_vec())),
-        DatumType::I64 => cut(output, rows, |v: &[i64]| TensorData::Int64(v.to_vec())),
+        DatumType::Bool => plain(output, rows, |v: &[bool]| TensorData::Bool(v.to_vec())),
+        DatumType::U8 => plain(output, rows, |v: &[u8]| TensorData::Uint8(v.to_vec())),
+        DatumType::U16 => plain(output, rows, |v: &[u16]| TensorData::Uint16(v.to_vec())),
+        DatumType::U32 => plain(output, rows, |v: &[u32]| TensorData::Uint32(v.to_vec())),
+        DatumType::U64 => plain(output, rows, |v: &[u64]| TensorData::Uint64(v.to_vec())),
+        DatumType::I8 => plain(output, rows, |v: &[i8]| TensorData::Int8(v.to_vec())),
+        DatumType::I16 => plain(output, rows, |v: &[i16]| TensorData::Int16(v.to_vec())),
+        DatumType::I32 => plain(output, rows, |v: &[i32]| TensorData::Int32(v.to_vec())),
+        DatumType::I64 => plain(output, rows, |v: &[i64]| TensorData::Int64(v.to_vec())),
         DatumType::F16 => {
-            cut(output, rows, |v: &[half::f16]| TensorData::Fp16(v.reinterpret_cast().to_vec()))
+            plain(output, rows, |v: &[half::f16]| TensorData::Fp16(v.reinterpret_cast().to_vec()))
         }
-        DatumType::F32 => cut(output, rows, |v: &[f32]| TensorData::Fp32(v.to_vec())),
-        DatumType::F64 => cut(output, rows, |v: &[f64]| TensorData::Fp64(v.to_vec())),
-        DatumType::String => cut(output, rows, |v: &[String]| {
+        DatumType::F32 => plain(output, rows, |v: &[f32]| TensorData::Fp32(v.to_vec())),
+        DatumType::F64 => plain(output, rows, |v: &[f64]| TensorData::Fp64(v.to_vec())),
+        DatumType::String => plain(output, rows, |v: &[String]| {
             TensorData::Bytes(v.iter().map(|text| text.as_bytes().to_vec()).collect())
         }),
         other => bail!("outputs of type {other:?} cannot be served"),
     }
 }
 
-fn cut<T: Datum>(
+fn plain<T: Datum>(
     output: &RuntimeTensor,
     rows: &[usize],
     keep: impl Fn(&[T]) -> TensorData,
 ) -> TractResult<Vec<Tensor>> {
     let view = output.try_as_plain_ram()?;
-    let values = view.as_slice::<T>()?;
+    Ok(cut(output.shape(), view.as_slice::<T>()?, rows, keep)?)
+}
+
+/// As [`scatter`], for elements of any engine.
+pub(crate) fn cut<T>(
+    shape: &[usize],
+    values: &[T],
+    rows: &[usize],
+    keep: impl Fn(&[T]) -> TensorData,
+) -> Result<Vec<Tensor>, ShapeMismatch> {
     if let [_] = rows {
-        return Ok(vec![Tensor::new(output.shape().to_vec(), keep(values))?]);
+        return Ok(vec![Tensor::new(shape.to_vec(), keep(values))?]);
     }
     let total: usize = rows.iter().sum();
     let width = values.len().checked_div(total).unwrap_or(0);
@@ -55,7 +65,7 @@ fn cut<T: Datum>(
     let mut tensors = Vec::with_capacity(rows.len());
     for &count in rows {
         let to = from + count * width;
-        let mut shape = output.shape().to_vec();
+        let mut shape = shape.to_vec();
         if let Some(axis) = shape.first_mut() {
             *axis = count;
         }

@@ -40,7 +40,7 @@ pub(crate) fn candidates(inputs: &[DeclaredInput]) -> Vec<Candidate> {
 
 /// True when axis 0 of every input can be the batch: all free under no contradicting names, or
 /// all fixed to 1, and no other axis is tied to it by name.
-fn may_batch(inputs: &[DeclaredInput]) -> bool {
+pub(crate) fn may_batch(inputs: &[DeclaredInput]) -> bool {
     let firsts: Option<Vec<&Axis>> = inputs.iter().map(|i| i.axes.first()).collect();
     let Some(firsts) = firsts else { return false };
     if firsts.iter().all(|a| **a == Axis::Fixed(1)) {

@@ -11,6 +11,9 @@ use crate::cost;
 use crate::error::{Error, ErrorKind};
 use crate::run::{BySize, Run, WithFaster};
 
+/// Below this many microseconds for one row a plan of its own saves nothing that callers notice,
+/// and a row had better get the same answer to the last digit, alone or in a batch.
+const SLOW_US: f64 = 100.0;
 /// A plan of its own must save this much of the time to be worth its memory.
 const WORTH: f64 = 0.93;
 
@@ -57,7 +60,11 @@ impl Attempts {
         if !signature.batchable || !built.is_shaped {
             return (built, vec![]);
         }
-        let best = cost::measure(&*built.plan, signature, self.max_rows).best_batch_rows;
+        let cost = cost::measure(&*built.plan, signature, self.max_rows);
+        if cost.base_us + cost.per_row_us < SLOW_US {
+            return (built, vec![]);
+        }
+        let best = cost.best_batch_rows;
         let mut room = self.extra_bytes;
         let mut faster = Vec::new();
         for rows in if best > 1 { vec![1, best] } else { vec![1] } {
