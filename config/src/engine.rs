@@ -6,7 +6,9 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 /// An engine, by name.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum EngineName {
     /// Built in.
@@ -17,6 +19,9 @@ pub enum EngineName {
 }
 
 impl EngineName {
+    /// Every engine.
+    pub const ALL: [EngineName; 2] = [Self::Tract, Self::OnnxRuntime];
+
     /// The word in settings, answers and reports.
     pub fn word(self) -> &'static str {
         match self {
@@ -99,7 +104,7 @@ mod tests {
             assert_eq!((choice.word(), word.parse()), (word, Ok(choice)));
             assert_eq!(serde_json::to_value(choice).unwrap(), word);
         }
-        for name in [EngineName::Tract, EngineName::OnnxRuntime] {
+        for name in EngineName::ALL {
             assert_eq!(serde_json::to_value(name).unwrap(), name.word());
             assert_eq!(name.word().parse(), Ok(EngineChoice::from(name)));
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::engine::EngineChoice;
 use crate::names::Version;
 use crate::rollout::Percent;
 
@@ -97,6 +98,9 @@ pub struct ModelSettings {
     /// Which versions are in memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub residency: Option<Residency>,
+    /// The engine of versions that are pushed from then on and name none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine: Option<EngineChoice>,
     /// The versions that see copies of requests and answer nobody, with the share of the
     /// requests that each sees.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "keyed_by_text")]
@@ -124,7 +128,7 @@ pub struct InvalidSetting {
 }
 
 /// The settings an operator may name, with what each wants.
-pub const MODEL_SETTING_KEYS: [(&str, &str); 12] = [
+pub const MODEL_SETTING_KEYS: [(&str, &str); 13] = [
     ("max_batch_size", "rows, a whole number from 1 to 65536"),
     ("max_queue_delay", "a duration such as 0s, 500us or 2ms, at most 10s"),
     ("max_queue_size", "rows, a whole number from 1 to 1000000"),
@@ -136,6 +140,7 @@ pub const MODEL_SETTING_KEYS: [(&str, &str); 12] = [
     ("idempotent", "true or false"),
     ("allow_nan", "true or false"),
     ("residency", "routed, on_demand or pinned"),
+    ("engine", "auto, tract or onnxruntime: of versions that are pushed from then on"),
     (
         "shadows",
         "VERSION=PERCENT, such as 3=10 or 3=10,4=2.5: each version once, each percentage above 0 \
@@ -190,6 +195,7 @@ impl ModelSettings {
             "idempotent" => put(&mut self.idempotent, clear, || one_of(value, "true", "false")),
             "allow_nan" => put(&mut self.allow_nan, clear, || one_of(value, "true", "false")),
             "residency" => put(&mut self.residency, clear, || Residency::parse(value)),
+            "engine" => put(&mut self.engine, clear, || value.parse().ok()),
             "shadows" => put(&mut self.shadows, clear, || parse_shadows(value)),
             _ => put(&mut self.v1_dialect, clear, || match value {
                 "tfs" => Some(V1Dialect::Tfs),
@@ -263,6 +269,7 @@ mod tests {
                 ("idempotent", "false"),
                 ("allow_nan", "true"),
                 ("residency", "on_demand"),
+                ("engine", "onnxruntime"),
                 ("shadows", "3=10, 4=2.5"),
             ]))
             .unwrap();
@@ -278,6 +285,7 @@ mod tests {
             idempotent: Some(false),
             allow_nan: Some(true),
             residency: Some(Residency::OnDemand),
+            engine: Some(EngineChoice::OnnxRuntime),
             shadows: Some(
                 [(3, Percent::whole(10)), (4, Percent::points(250))]
                     .map(|(version, percent)| (Version::try_from(version).unwrap(), percent))

@@ -34,6 +34,7 @@ use std::time::Duration;
 pub use mistakes::{Mistake, Mistakes, Source};
 pub use units::ByteSize;
 
+use crate::engine::EngineChoice;
 use crate::network::Networks;
 
 /// Everything an operator sets for one process. Live state (models, routes, rollouts, keys)
@@ -141,6 +142,10 @@ pub struct Engine {
     pub memory: ByteSize,
     /// How long a version stays that was loaded because a request asked for it.
     pub min_stay: Duration,
+    /// The engine of versions whose push and model name none.
+    pub default: EngineChoice,
+    /// The library of ONNX Runtime; `None`: there is the built-in engine alone.
+    pub onnxruntime_library: Option<PathBuf>,
 }
 
 /// What copies of requests to shadow versions may use.

@@ -49,6 +49,16 @@ pub struct EngineTiming {
     pub onnxruntime_us: f64,
 }
 
+impl EngineTiming {
+    /// The microseconds of one of them.
+    pub fn of(&self, engine: EngineName) -> f64 {
+        match engine {
+            EngineName::Tract => self.tract_us,
+            EngineName::OnnxRuntime => self.onnxruntime_us,
+        }
+    }
+}
+
 /// A model that an engine has ready to serve.
 #[derive(Debug)]
 pub(crate) struct Ready {

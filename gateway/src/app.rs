@@ -16,6 +16,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use weighbridge_config::{ModelName, Settings};
+use weighbridge_engine::LoadOptions;
 use weighbridge_model_store::{LocalStore, ModelStore};
 use weighbridge_registry::{Registry, SqliteRegistry};
 
@@ -92,10 +93,9 @@ pub async fn serve(
     let (connections, tasks, stop) =
         (TaskTracker::new(), TaskTracker::new(), CancellationToken::new());
     let live = Arc::new(ArcSwap::from_pointee(Snapshot::default()));
-    let max_batch_rows = settings.serving.max_batch_size as usize;
-    let loader =
-        Loader::start(Arc::clone(&store), settings.engine.load_threads as usize, max_batch_rows)?;
     let slots = compute_slots(&settings);
+    let load_threads = settings.engine.load_threads as usize;
+    let loader = Loader::start(Arc::clone(&store), load_threads, load_options(&settings, slots)?)?;
     let experiments = Experiments::new(Arc::clone(&registry), &tasks, &stop);
     let sync = Sync::new(
         Arc::clone(&registry),
@@ -219,6 +219,23 @@ pub fn compute_slots(settings: &Settings) -> usize {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         threads => threads as usize,
     }
+}
+
+/// What holds for every load. A library that is not there is told now, and not when the first
+/// model needs it.
+fn load_options(settings: &Settings, slots: usize) -> anyhow::Result<LoadOptions> {
+    let onnxruntime = settings.engine.onnxruntime_library.clone();
+    if let Some(library) = &onnxruntime {
+        let found = std::fs::metadata(library).and_then(|found| match found.is_file() {
+            true => Ok(()),
+            false => Err(std::io::Error::other("not a file")),
+        });
+        let path = library.display();
+        found.with_context(|| format!("cannot use {path} (engine.onnxruntime_library)"))?;
+    }
+    // The compute threads, and the one of the shadows.
+    let (max_batch_rows, workers) = (settings.serving.max_batch_size as usize, slots + 1);
+    Ok(LoadOptions { max_batch_rows, onnxruntime, workers, ..LoadOptions::default() })
 }
 
 async fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {

@@ -20,7 +20,7 @@ use crate::edge::problem::{Kind, Problem, chain};
 use crate::loading::compatible::{Compared, compare_with_stable};
 use crate::loading::loader::Loader;
 use crate::loading::report::Report;
-use crate::loading::vet::{Finding, VersionFiles, VetLimits, vet};
+use crate::loading::vet::{Finding, VersionFiles, VetEngine, VetLimits, vet};
 use crate::now_ms;
 
 /// What is pushed, besides its bytes.
@@ -45,6 +45,8 @@ pub struct Pushes {
     store: Arc<dyn ModelStore>,
     loader: Loader,
     limits: VetLimits,
+    /// What holds for a version that names no engine and whose model names none.
+    engine: VetEngine,
     most_bytes: u64,
     /// Checks that may run at once.
     checks: Arc<Semaphore>,
@@ -67,9 +69,13 @@ impl Pushes {
             memory: settings.engine.vet_memory.bytes(),
             max_batch_rows: settings.serving.max_batch_size as usize,
         };
+        let engine = VetEngine {
+            choice: settings.engine.default,
+            library: settings.engine.onnxruntime_library.clone(),
+        };
         let checks = Arc::new(Semaphore::new(settings.engine.load_threads.max(1) as usize));
         let most_bytes = settings.limits.upload.bytes();
-        Self { control, store, loader, limits, most_bytes, checks, tasks, stop }
+        Self { control, store, loader, limits, engine, most_bytes, checks, tasks, stop }
     }
 
     /// Stores an ONNX file. What is none is refused here and leaves no version.
@@ -241,8 +247,9 @@ impl Pushes {
         };
         operation.updated_at = now_ms();
         self.control.registry.put_operation(operation).await?;
+        let engine = self.engine_for(record).await?;
         let finding = match self.files(record).await {
-            Ok(files) => vet(files, self.limits).await.map_err(Problem::internal)?,
+            Ok(files) => vet(files, self.limits, engine).await.map_err(Problem::internal)?,
             Err(reason) => Finding::unfit(reason),
         };
         let outcome = self.judge(record, finding).await?;
@@ -254,6 +261,20 @@ impl Pushes {
             Ok(record) => Ok(record),
             Err(error) => self.checked(operation).await.ok_or_else(|| error.into()),
         }
+    }
+
+    /// What the version says about its engine, else its model, else the process.
+    async fn engine_for(&self, record: &VersionRecord) -> Result<VetEngine, Problem> {
+        let of_model = || async {
+            let model = self.control.registry.model(&record.model).await?;
+            Ok::<_, Problem>(model.settings.engine)
+        };
+        let choice = match record.info.engine {
+            Some(choice) => Some(choice),
+            None => of_model().await?,
+        };
+        let VetEngine { choice: default, library } = self.engine.clone();
+        Ok(VetEngine { choice: choice.unwrap_or(default), library })
     }
 
     async fn files(&self, record: &VersionRecord) -> Result<VersionFiles, String> {

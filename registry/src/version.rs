@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use weighbridge_config::{Digest, Manifest, ModelName, Version};
+use weighbridge_config::{Digest, EngineChoice, Manifest, ModelName, Version};
 
 use crate::model::Millis;
 
@@ -67,7 +67,7 @@ impl VersionState {
     }
 }
 
-/// What people say about a version. Only `allow_incompatible` decides anything.
+/// What people say about a version. Only `allow_incompatible` and `engine` decide anything.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct VersionInfo {
@@ -80,6 +80,9 @@ pub struct VersionInfo {
     /// That its check may let it pass although its signature breaks stable's callers.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub allow_incompatible: bool,
+    /// The engine that is to run it; else the model's setting says, else that of the process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine: Option<EngineChoice>,
 }
 
 /// A version to register.

@@ -4,6 +4,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use crate::engine::EngineChoice;
+
 use super::{
     AccessLog, Admin, ByteSize, Engine, Limits, LogFormat, Logging, RegistrySettings, Server,
     Serving, Shadow, Store,
@@ -65,6 +67,8 @@ impl Default for Engine {
             loaded_versions_per_model: 4,
             memory: ByteSize::new(0),
             min_stay: Duration::from_secs(60),
+            default: EngineChoice::Auto,
+            onnxruntime_library: None,
         }
     }
 }

@@ -41,6 +41,22 @@ pub(super) fn secret_file_of(file: &SecretFile) -> String {
     }
 }
 
+/// The path of a file, or `none`; whether it can be used is found out when the process starts.
+pub(super) fn optional_file(text: &str) -> Result<Option<PathBuf>, String> {
+    match text {
+        "none" => Ok(None),
+        text if text.is_empty() || text.contains('\0') => {
+            Err("wanted \"none\" or the path of a file".into())
+        }
+        path => Ok(Some(path.into())),
+    }
+}
+
+/// The text of an optional file's setting.
+pub(super) fn optional_file_of(file: &Option<PathBuf>) -> String {
+    file.as_ref().map_or_else(|| "none".to_owned(), |path| path.display().to_string())
+}
+
 /// Ranges of addresses.
 pub(super) fn networks(text: &str) -> Result<Networks, String> {
     text.parse().map_err(|error: InvalidNetwork| {

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::rules::{
-    address, duration, folder, log_level, name, networks, secret_file, secret_file_of, size, whole,
-    word, word_of,
+    address, duration, folder, log_level, name, networks, optional_file, optional_file_of,
+    secret_file, secret_file_of, size, whole, word, word_of,
 };
 use super::units::{ByteSize, format_duration};
+use crate::engine::EngineChoice;
+
 use super::{AccessLog, DataPlane, LogFormat, Settings};
 
 /// One setting.
@@ -106,6 +108,9 @@ macro_rules! setting {
     (secret_file $section:ident.$name:ident, $about:literal) => {
         setting!(@ $section.$name, true, $about, secret_file, secret_file_of)
     };
+    (optional_file $section:ident.$name:ident, $about:literal) => {
+        setting!(@ $section.$name, true, $about, optional_file, optional_file_of)
+    };
     (@ $section:ident.$name:ident, $quoted:literal, $about:literal, $rule:expr, $show:expr) => {
         Setting {
             key: concat!(stringify!($section), ".", stringify!($name)),
@@ -187,6 +192,14 @@ pub(super) static TABLE: &[Setting] = &[
     setting!(duration engine.min_stay, Duration::ZERO..=24 * HOUR,
         "How long a version stays at least that was loaded because a request asked for it. Two\n\
          models that do not fit together would otherwise drive each other out at every request."),
+    setting!(word engine.default, EngineChoice::WORDS,
+        "The engine of versions whose push and model name none: \"tract\", which is built in,\n\
+         \"onnxruntime\", or \"auto\": tract where it gives ONNX Runtime's answers in at most 1.5\n\
+         times its time, found out when a version is checked. Without the library: tract."),
+    setting!(optional_file engine.onnxruntime_library,
+        "The library of ONNX Runtime, version 1.23 or later, such as\n\
+         \"/usr/local/lib/libonnxruntime.so\". \"none\": models that need it are refused. What it\n\
+         runs, runs in this process."),
     setting!(whole shadow.cpu_share, "percent", 1..=100,
         "The part of the compute threads' time that copies may take, all shadows together.\n\
          Beyond it requests are not copied. Copies run on one low-priority thread, so they never\n\

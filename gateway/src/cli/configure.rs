@@ -115,6 +115,7 @@ fn value_of(settings: &ModelSettings, key: &str) -> String {
         "idempotent" => settings.idempotent.map(|is| is.to_string()),
         "allow_nan" => settings.allow_nan.map(|is| is.to_string()),
         "residency" => settings.residency.map(|residency| residency.word().to_owned()),
+        "engine" => settings.engine.map(|engine| engine.to_string()),
         "shadows" => settings.shadows.as_ref().map(|shadows| {
             let words = shadows.iter().map(|(v, share)| format!("{v}={}", f64::from(*share)));
             words.collect::<Vec<_>>().join(",")
@@ -146,6 +147,7 @@ mod tests {
             ("idempotent", "false"),
             ("allow_nan", "true"),
             ("residency", "on_demand"),
+            ("engine", "tract"),
             ("shadows", "3=10,4=2.5"),
         ];
         assert_eq!(set.len(), MODEL_SETTING_KEYS.len(), "a new setting is shown here too");

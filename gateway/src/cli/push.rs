@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use weighbridge_config::split::percent;
-use weighbridge_config::{ModelName, Version};
+use weighbridge_config::{EngineChoice, ModelName, Version};
 use weighbridge_registry::{Operation, OperationState, VersionInfo, VersionRecord, VersionState};
 
 use super::client::Client;
@@ -42,6 +42,9 @@ pub struct Args {
     /// Let it pass although its inputs or outputs break callers of the stable version
     #[arg(long)]
     allow_incompatible: bool,
+    /// Engine that runs it: auto, tract or onnxruntime [default: the model's setting `engine`]
+    #[arg(long, value_name = "ENGINE")]
+    engine: Option<EngineChoice>,
     /// Number of the version [default: the next one]
     #[arg(long, value_name = "N")]
     version: Option<Version>,
@@ -105,6 +108,7 @@ fn info(args: &Args) -> VersionInfo {
         tags: args.tags.iter().cloned().collect(),
         class_names: args.class_names.clone(),
         allow_incompatible: args.allow_incompatible,
+        engine: args.engine,
     }
 }
 

@@ -22,6 +22,14 @@ pub struct Report {
     notes: Vec<String>,
     operators: Vec<(String, String, u64)>,
     golden: Option<Golden>,
+    engine: Option<Engine>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Engine {
+    name: String,
+    #[serde(default)]
+    reason: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -59,6 +67,11 @@ impl Report {
         show::or_nothing(self.memory_bytes.map(size))
     }
 
+    /// The engine that runs the version, or `-`.
+    pub fn engine(&self) -> String {
+        show::or_nothing(self.engine.as_ref().map(|engine| engine.name.clone()))
+    }
+
     fn fields(&self) -> Vec<(&'static str, String)> {
         let mut fields = Vec::new();
         if let Some(signature) = &self.signature {
@@ -74,6 +87,7 @@ impl Report {
         fields.push(("time", joined([load, optimise])));
         fields.push(("memory", self.memory_bytes.map(size).unwrap_or_default()));
         fields.push(("cost", self.cost.as_ref().map(Cost::told).unwrap_or_default()));
+        fields.push(("engine", self.engine.as_ref().map(Engine::told).unwrap_or_default()));
         fields.push(("golden", self.golden.as_ref().map(Golden::told).unwrap_or_default()));
         let opset = self.opset.filter(|opset| *opset > 0).map(|opset| format!("opset {opset}"));
         let producer = self.producer.clone().filter(|producer| !producer.is_empty());
@@ -94,6 +108,16 @@ impl Golden {
             .filter(|us| *us > 0.0)
             .map(|us| format!("the slowest takes {}{}", micros(us), budget.unwrap_or_default()));
         joined([Some(passed), slowest])
+    }
+}
+
+impl Engine {
+    /// `tract: right, and within 1.5 times the time: …`
+    fn told(&self) -> String {
+        match self.reason.is_empty() {
+            true => self.name.clone(),
+            false => format!("{}: {}", self.name, self.reason),
+        }
     }
 }
 

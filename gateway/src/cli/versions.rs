@@ -100,6 +100,7 @@ fn listed(served: &ServedModel) -> String {
         "LOADED",
         "DIGEST",
         "SIZE",
+        "ENGINE",
         "LOAD TIME",
         "MEMORY",
         "CREATED",
@@ -124,6 +125,7 @@ fn row(served: &ServedModel, record: &VersionRecord) -> Vec<String> {
         served.loaded(version),
         record.digest.short(),
         show::size(record.manifest.size()),
+        report.engine(),
         report.load_time(),
         report.memory(),
         show::time(record.created_at),
@@ -154,7 +156,7 @@ mod tests {
         let words = |line: usize| lines[line].split_whitespace().collect::<Vec<_>>().join(" ");
         assert_eq!(
             words(1),
-            "1 ready 95% stable champion yes abababababab 2.0 KiB 12.0 ms 2.0 KiB \
+            "1 ready 95% stable champion yes abababababab 2.0 KiB - 12.0 ms 2.0 KiB \
              1970-01-01T00:00:00Z"
         );
         assert!(words(2).starts_with("2 ready 5% canary failed "), "{shown}");

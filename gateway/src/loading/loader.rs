@@ -8,7 +8,9 @@ use tokio::sync::oneshot;
 use weighbridge_config::{Digest, Manifest};
 use weighbridge_engine::{LoadOptions, LoadedModel};
 use weighbridge_model_store::ModelStore;
+use weighbridge_registry::VersionRecord;
 
+use super::report;
 use crate::edge::problem::chain;
 
 /// Loads run below everything else (the niceness of Unix: larger is lower).
@@ -41,7 +43,8 @@ impl Drop for Farewell {
 pub struct Loader {
     store: Arc<dyn ModelStore>,
     orders: crossbeam_channel::Sender<Order>,
-    max_batch_rows: usize,
+    /// For every version; its engine comes from its report.
+    options: LoadOptions,
 }
 
 impl Loader {
@@ -49,7 +52,7 @@ impl Loader {
     pub fn start(
         store: Arc<dyn ModelStore>,
         threads: usize,
-        max_batch_rows: usize,
+        options: LoadOptions,
     ) -> std::io::Result<Self> {
         let (orders, inbox) = crossbeam_channel::unbounded::<Order>();
         for number in 0..threads {
@@ -69,17 +72,19 @@ impl Loader {
                     }
                 })?;
         }
-        Ok(Self { store, orders, max_batch_rows })
+        Ok(Self { store, orders, options })
     }
 
-    /// Fetches, verifies and loads an artifact; returns how long it took.
+    /// Fetches, verifies and loads a version, with the engine that its check settled on; returns
+    /// how long it took.
     ///
     /// # Errors
     /// One sentence that says what stands in the way.
-    pub async fn load(&self, manifest: &Manifest) -> Result<(LoadedModel, Duration), String> {
+    pub async fn load(&self, record: &VersionRecord) -> Result<(LoadedModel, Duration), String> {
         let started = Instant::now();
-        let onnx = self.read(manifest).await?;
-        let options = LoadOptions { max_batch_rows: self.max_batch_rows, ..LoadOptions::default() };
+        let onnx = self.read(&record.manifest).await?;
+        let engine = report::engine_of(record).into();
+        let options = LoadOptions { engine, ..self.options.clone() };
         let (reply, outcome) = oneshot::channel();
         let stopped = || "the gateway is going away".to_owned();
         self.orders.send(Order::Load { onnx, options, reply }).map_err(|_| stopped())?;

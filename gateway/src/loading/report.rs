@@ -1,8 +1,10 @@
 //! What a check found, as it is stored with the version and shown to people.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
-use weighbridge_config::Signature;
-use weighbridge_engine::LoadedModel;
+use weighbridge_config::{EngineChoice, EngineName, Signature};
+use weighbridge_engine::{EngineDecision, EngineTiming, LoadedModel};
 use weighbridge_registry::VersionRecord;
 
 /// The report of a version that loads. Stored as JSON: fields are only ever added.
@@ -18,6 +20,9 @@ pub struct Report {
     pub opset: i64,
     pub producer: String,
     pub notes: Vec<String>,
+    /// Which engine serves it; `None` in reports of releases that had one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine: Option<EngineReport>,
     /// Domain, operator, count.
     pub operators: Vec<(String, String, usize)>,
     /// What came of the golden cases; `None` for a version that has none.
@@ -42,6 +47,45 @@ pub struct GoldenReport {
     pub failures: Vec<String>,
 }
 
+/// Which engine serves a version, and why. Later loads, on any replica, go by `name`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EngineReport {
+    pub name: EngineName,
+    pub asked: EngineChoice,
+    /// A clause that follows the name and a colon.
+    pub reason: String,
+    #[serde(default)]
+    pub timings: Vec<ReportedTiming>,
+}
+
+/// Microseconds that a run of so many rows took in each engine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReportedTiming {
+    pub rows: usize,
+    pub us: BTreeMap<EngineName, f64>,
+}
+
+impl EngineReport {
+    fn on(decision: &EngineDecision, asked: EngineChoice) -> Self {
+        let reported = |t: &EngineTiming| ReportedTiming {
+            rows: t.rows,
+            us: EngineName::ALL.map(|engine| (engine, t.of(engine))).into(),
+        };
+        Self {
+            name: decision.engine,
+            asked,
+            reason: decision.reason.clone(),
+            timings: decision.timings.iter().map(reported).collect(),
+        }
+    }
+}
+
+/// The engine that the check of a version settled on; tract, where a report names none.
+pub fn engine_of(record: &VersionRecord) -> EngineName {
+    let name = record.report.as_ref().and_then(|report| report.get("engine")?.get("name").cloned());
+    name.and_then(|name| serde_json::from_value(name).ok()).unwrap_or_default()
+}
+
 /// Compute time of a run: about `base_us + per_row_us × rows` microseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -63,6 +107,7 @@ impl Default for Report {
             opset: 0,
             producer: String::new(),
             notes: Vec::new(),
+            engine: None,
             operators: Vec::new(),
             golden: None,
         }
@@ -78,14 +123,14 @@ pub fn memory_of(record: &VersionRecord) -> u64 {
 }
 
 impl Report {
-    /// The report on `model`, which took `memory_bytes`.
-    pub fn on(model: &LoadedModel, memory_bytes: u64) -> Self {
+    /// The report on `model`, which `asked` was said about.
+    pub fn on(model: &LoadedModel, asked: EngineChoice) -> Self {
         let (report, cost) = (model.load_report(), model.cost());
         Self {
             signature: Some(model.signature().clone()),
             load_ms: report.load_ms,
             optimise_ms: report.optimise_ms,
-            memory_bytes,
+            memory_bytes: report.memory_bytes,
             cost: ReportedCost {
                 base_us: cost.base_us,
                 per_row_us: cost.per_row_us,
@@ -94,6 +139,7 @@ impl Report {
             opset: report.opset,
             producer: report.producer.clone(),
             notes: report.notes.clone(),
+            engine: Some(EngineReport::on(&report.decision, asked)),
             operators: report.operators.clone(),
             golden: None,
         }

@@ -11,12 +11,15 @@
 
 mod child;
 
+use std::ffi::OsStr;
+use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use weighbridge_config::EngineChoice;
 
 use crate::loading::report::Report;
 
@@ -31,6 +34,14 @@ pub struct VetLimits {
     pub memory: u64,
     /// Rows of the largest batch that is tried.
     pub max_batch_rows: usize,
+}
+
+/// Which engine is to run the version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VetEngine {
+    pub choice: EngineChoice,
+    /// The library of ONNX Runtime, when there is one.
+    pub library: Option<PathBuf>,
 }
 
 /// What the check found.
@@ -84,15 +95,27 @@ fn head_of(files: &VersionFiles) -> Head {
 ///
 /// # Errors
 /// Only when the check itself could not be done; an unfit model is a [`Finding`].
-pub async fn vet(files: VersionFiles, limits: VetLimits) -> std::io::Result<Finding> {
+pub async fn vet(
+    files: VersionFiles,
+    limits: VetLimits,
+    engine: VetEngine,
+) -> std::io::Result<Finding> {
+    let mut library_args = Vec::new();
+    if let Some(library) = &engine.library {
+        library_args.extend([OsStr::new("--onnxruntime"), library.as_os_str()]);
+    }
     let mut child = tokio::process::Command::new("/proc/self/exe")
         .arg("vet")
+        .args(library_args)
+        .args(["--engine", engine.choice.word()])
         .args(["--memory", &limits.memory.to_string()])
         .args(["--seconds", &limits.time.as_secs().max(1).to_string()])
         .args(["--rows", &limits.max_batch_rows.to_string()])
         .env_clear()
         // Address space that the allocator reserves ahead would count against the limit.
         .env("MIMALLOC_ARENA_RESERVE", "0")
+        // A library's own memory is given back as it is freed, and counted as it is used.
+        .env("MALLOC_MMAP_THRESHOLD_", "131072")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

@@ -315,7 +315,7 @@ impl Sync {
         }
         let (sync, model, record) = (Arc::clone(self), model.clone(), record.clone());
         self.tasks.spawn(async move {
-            let outcome = sync.loader.load(&record.manifest).await;
+            let outcome = sync.loader.load(&record).await;
             let told = outcome.as_ref().map(|(_, took)| *took).map_err(String::as_str);
             events::loaded(&model, record.version, of.word(), told);
             let slot = match outcome {

@@ -11,7 +11,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
-use weighbridge_config::{Digest, ModelName, Version};
+use weighbridge_config::{Digest, EngineChoice, ModelName, Version};
 use weighbridge_model_store::{Blob, ByteStream};
 use weighbridge_registry::{Actor, Registered, VersionInfo, VersionState};
 
@@ -50,6 +50,7 @@ struct Info {
     tags: std::collections::BTreeMap<String, String>,
     class_names: Vec<String>,
     allow_incompatible: bool,
+    engine: Option<EngineChoice>,
 }
 
 /// More than this is no description of a file.
@@ -171,8 +172,8 @@ fn came_twice(part: &str) -> Problem {
 impl Info {
     /// What is kept with the version.
     fn described(self) -> VersionInfo {
-        let Self { description, source, tags, class_names, allow_incompatible, .. } = self;
-        VersionInfo { description, source, tags, class_names, allow_incompatible }
+        let Self { description, source, tags, class_names, allow_incompatible, engine, .. } = self;
+        VersionInfo { description, source, tags, class_names, allow_incompatible, engine }
     }
 }
 

@@ -8,7 +8,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use weighbridge_config::{GoldenCase, Tensor};
 use weighbridge_engine::{LoadOptions, LoadedModel};
 
-use super::{Finding, Head, Line, VersionFiles, VetLimits, out_of_memory};
+use super::{Finding, Head, Line, VersionFiles, VetEngine, VetLimits, out_of_memory};
 use crate::edge::problem::chain;
 use crate::loading::report::Report;
 use crate::loading::{LOAD_STACK_BYTES, golden, memory};
@@ -17,11 +17,11 @@ use crate::loading::{LOAD_STACK_BYTES, golden, memory};
 ///
 /// # Errors
 /// When standard input cannot be read or standard output not be written.
-pub fn vet_standard_input(limits: VetLimits) -> io::Result<()> {
+pub fn vet_standard_input(limits: VetLimits, engine: VetEngine) -> io::Result<()> {
     limit(Resource::As, limits.memory);
     limit(Resource::Cpu, limits.time.as_secs().max(1));
     limit(Resource::Core, 0);
-    let finding = match check_on_thread(limits.max_batch_rows) {
+    let finding = match check_on_thread(limits.max_batch_rows, engine) {
         Ok(finding) => finding,
         // No memory for the bytes, or for the thread that would load them.
         Err(error) if matches!(error.kind(), ErrorKind::OutOfMemory | ErrorKind::WouldBlock) => {
@@ -38,11 +38,18 @@ fn say(line: &Line) -> io::Result<()> {
     io::stdout().lock().write_all(&text)
 }
 
-fn check_on_thread(max_batch_rows: usize) -> io::Result<Finding> {
+fn check_on_thread(max_batch_rows: usize, engine: VetEngine) -> io::Result<Finding> {
     let files = read_files(&mut io::stdin().lock())?;
+    let options = LoadOptions {
+        max_batch_rows,
+        engine: engine.choice,
+        onnxruntime: engine.library,
+        workers: 1,
+        ..LoadOptions::default()
+    };
     let load = std::thread::Builder::new()
         .stack_size(LOAD_STACK_BYTES)
-        .spawn(move || check(&files, max_batch_rows))?;
+        .spawn(move || check(&files, &options))?;
     Ok(load.join().unwrap_or_else(|_| Finding::unfit("loading it panicked")))
 }
 
@@ -65,29 +72,28 @@ fn read_files(input: &mut impl Read) -> io::Result<VersionFiles> {
     Ok(VersionFiles { onnx, golden: (!golden.is_empty()).then(|| golden.into()) })
 }
 
-/// Of a model below this size the second load is measured: the first one also brings in what the
+/// Of a model below this size a second load is measured: the first one also brings in what the
 /// engine needs once, which is more than a small model.
 const SMALL_BYTES: usize = 4 << 20;
 
-fn check(files: &VersionFiles, max_batch_rows: usize) -> Finding {
-    let options = LoadOptions { max_batch_rows, ..LoadOptions::default() };
-    let load = || LoadedModel::load(&files.onnx, &options);
-    let first = (files.onnx.len() < SMALL_BYTES).then(load).transpose();
-    let first = match first {
-        Ok(first) => first,
-        Err(error) => return Finding::unfit(chain(&error)),
-    };
-    memory::give_back();
-    let before = allocated_bytes();
-    let model = match load() {
+fn check(files: &VersionFiles, options: &LoadOptions) -> Finding {
+    let mut before = allocated_bytes();
+    let model = match LoadedModel::load(&files.onnx, options) {
         Ok(model) => model,
         Err(error) => return Finding::unfit(chain(&error)),
     };
+    let mut report = Box::new(Report::on(&model, options.engine));
+    let mut second = None;
+    if files.onnx.len() < SMALL_BYTES {
+        memory::give_back();
+        before = allocated_bytes();
+        let engine = model.load_report().decision.engine.into();
+        second = LoadedModel::load(&files.onnx, &LoadOptions { engine, ..options.clone() }).ok();
+    }
     // What loading took and no longer needs is none of the model's.
     memory::give_back();
-    let memory = allocated_bytes().saturating_sub(before);
-    drop(first);
-    let mut report = Box::new(Report::on(&model, memory));
+    report.memory_bytes = allocated_bytes().saturating_sub(before);
+    drop(second);
     if let Some(text) = &files.golden {
         let cases = match weighbridge_protocol::golden::decode(text) {
             Ok(cases) => cases,
