@@ -97,7 +97,7 @@ fn every_fixture_gives_its_answers_through_the_second_engine() {
 #[test]
 #[ignore = "needs ONNX Runtime, which tests/run installs"]
 fn what_the_first_engine_lacks_is_served_through_the_second() {
-    check_all(&second_only(), EngineChoice::Auto, 4);
+    check_all(&second_only(), EngineChoice::Auto, 5);
     for case in cases::all(&second_only()) {
         let report = load(&case.onnx, EngineChoice::Auto).load_report().clone();
         assert_eq!(report.decision.engine, EngineName::OnnxRuntime, "{}", case.name);

@@ -39,6 +39,16 @@ pub fn binary() -> PathBuf {
     binary
 }
 
+/// ONNX Runtime's library, which `tests/run` installs.
+///
+/// # Panics
+/// When nobody says where it is.
+#[expect(clippy::disallowed_methods, reason = "told by who runs the tests")]
+pub fn onnxruntime() -> PathBuf {
+    let path = std::env::var_os("ONNXRUNTIME_LIBRARY_FOR_TESTS");
+    path.expect("ONNXRUNTIME_LIBRARY_FOR_TESTS names the library: tests/run sets it").into()
+}
+
 /// A command of the binary that sees nothing of the environment of this machine.
 pub fn command(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     let mut command = Command::new(binary());

@@ -6,6 +6,13 @@ use load_tests::random::Random;
 
 pub use load_tests::onnx_file::{mlp, tag};
 
+/// `x` FP32 `[N, 4]` to `y` = 8 `x`, doubled three times by a Loop, which the built-in engine has
+/// not.
+pub const LOOP: &[u8] = include_bytes!("../../engine/tests/fixtures/second_engine/loop.onnx");
+/// `x` FP32 `[N, 4]` to `y`, its columns in the order 2, 3, 0, 1, by way of a sequence of tensors.
+pub const SEQUENCE: &[u8] =
+    include_bytes!("../../engine/tests/fixtures/second_engine/sequence.onnx");
+
 /// Element types of `onnx.proto`.
 const FLOAT: u64 = 1;
 const INT64: u64 = 7;

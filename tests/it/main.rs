@@ -6,6 +6,7 @@ mod bad_models;
 mod batching;
 mod crashes;
 mod demo;
+mod engines;
 mod experiments;
 mod golden;
 mod independence;
