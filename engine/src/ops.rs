@@ -13,12 +13,15 @@ mod arrays;
 mod attention;
 mod attributes;
 mod binarizer;
+mod category_mapper;
 mod fallback;
+mod feature_vectorizer;
 mod imputer;
 mod kernel;
 mod label_encoder;
 mod labels;
 mod linear_classifier;
+mod linear_regressor;
 mod log_sum_exp;
 mod normalizer;
 mod one_hot;
@@ -29,6 +32,7 @@ mod slots;
 mod steps;
 mod svm;
 mod text;
+mod tree_ensemble;
 mod trees;
 mod vision;
 mod zip_map;
@@ -45,11 +49,12 @@ pub(crate) use labels::class_labels;
 pub(crate) use steps::Steps;
 pub(crate) use text::MICROSOFT as MICROSOFT_TEXT;
 
-/// Operators of the domain ai.onnx.ml that are served, ours and two of the runtime's.
+/// Operators of the domain ai.onnx.ml that are served, all of them ours.
 pub(crate) const ML_OPERATORS: &[&str] = &[
     "ArrayFeatureExtractor",
     "Binarizer",
     "CategoryMapper",
+    "FeatureVectorizer",
     "Imputer",
     "LabelEncoder",
     "LinearClassifier",
@@ -59,6 +64,7 @@ pub(crate) const ML_OPERATORS: &[&str] = &[
     "SVMClassifier",
     "SVMRegressor",
     "Scaler",
+    "TreeEnsemble",
     "TreeEnsembleClassifier",
     "TreeEnsembleRegressor",
     "ZipMap",
@@ -95,13 +101,17 @@ pub(crate) fn install(register: &mut OnnxOpRegister) {
     own!(register, "ai.onnx.ml":
         "ArrayFeatureExtractor" => array_feature_extractor::read,
         "Binarizer" => binarizer::read,
+        "CategoryMapper" => category_mapper::read,
+        "FeatureVectorizer" => feature_vectorizer::read,
         "Imputer" => imputer::read,
         "LinearClassifier" => linear_classifier::read,
+        "LinearRegressor" => linear_regressor::read,
         "Normalizer" => normalizer::read,
         "OneHotEncoder" => one_hot::read,
         "SVMClassifier" => svm::read_classifier,
         "SVMRegressor" => svm::read_regressor,
         "Scaler" => scaler::read,
+        "TreeEnsemble" => tree_ensemble::read,
         "TreeEnsembleClassifier" => trees::read_classifier,
         "TreeEnsembleRegressor" => trees::read_regressor,
         "ZipMap" => zip_map::read,

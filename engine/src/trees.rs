@@ -21,7 +21,7 @@ pub use ensemble::Ensemble;
 pub use finish::{Aggregate, Classification, Label, Regression};
 pub use forest::{Forest, Mode, NodeLists, WeightLists};
 pub use transform::Transform;
-pub(crate) use transform::logistic;
+pub(crate) use transform::{logistic, probit};
 pub use value::Value;
 
 #[cfg(test)]

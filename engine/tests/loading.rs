@@ -47,6 +47,12 @@ fn other_unservable_models_are_refused_with_what_to_do() {
     refused("refused_loop", ErrorKind::Unsupported, &["Loop"]);
     refused("refused_local_function", ErrorKind::Unsupported, &["Twice", "inline"]);
     refused("refused_external_data", ErrorKind::Unsupported, &["one file"]);
+    refused("refused_cast_map", ErrorKind::Unsupported, &["CastMap", "map", "table"]);
+    refused(
+        "refused_dict_vectorizer",
+        ErrorKind::Unsupported,
+        &["DictVectorizer", "OneHotEncoder"],
+    );
     refused("refused_no_inputs", ErrorKind::Signature, &["no inputs"]);
     refused("refused_misfit", ErrorKind::Load, &["optimising"]);
     assert!(inspect(&fixture("refused_external_data")).unwrap().external_data);

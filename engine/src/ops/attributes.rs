@@ -25,14 +25,42 @@ pub(super) fn text<'a>(node: &'a NodeProto, name: &str, default: &'a str) -> Tra
     Ok(node.get_attr_opt::<&str>(name)?.unwrap_or(default))
 }
 
-/// A tensor of f64 in the attribute `name`; `None` when absent.
+/// A tensor of uint8 in the attribute `name`, which must be there.
+pub(super) fn bytes(node: &NodeProto, name: &str) -> TractResult<Vec<u8>> {
+    let tensor: &TensorProto = node.get_attr(name)?;
+    let is_bytes = tensor.data_type == DataType::Uint8 as i32;
+    ensure!(is_bytes, "the attribute {name} is not a tensor of uint8");
+    if !tensor.raw_data.is_empty() {
+        return Ok(tensor.raw_data.to_vec());
+    }
+    let byte = |v: &i32| u8::try_from(*v).map_err(|_| format_err!("{v} in the attribute {name}"));
+    tensor.int32_data.iter().map(byte).collect()
+}
+
+/// A tensor of f64 in the attribute `name`, of f32 or of f16; `None` when absent.
 pub(super) fn doubles(node: &NodeProto, name: &str) -> TractResult<Option<Vec<f64>>> {
+    if let Some(halves) = halves(node, name)? {
+        return Ok(Some(halves));
+    }
     let Some(tensor) = tensor(node, name)? else { return Ok(None) };
     match tensor {
         Numbers::Doubles(values) => Ok(Some(values)),
         Numbers::Floats(values) => Ok(Some(values.into_iter().map(f64::from).collect())),
         _ => bail!("the attribute {name} is not a tensor of floats"),
     }
+}
+
+fn halves(node: &NodeProto, name: &str) -> TractResult<Option<Vec<f64>>> {
+    let tensor = node.get_attr_opt::<&TensorProto>(name)?;
+    let Some(tensor) = tensor.filter(|t| t.data_type == DataType::Float16 as i32) else {
+        return Ok(None);
+    };
+    let bits = if tensor.raw_data.is_empty() {
+        tensor.int32_data.iter().map(|bits| *bits as u16).collect()
+    } else {
+        chunks(&tensor.raw_data, u16::from_le_bytes)?
+    };
+    Ok(Some(bits.into_iter().map(|bits| half::f16::from_bits(bits).to_f64()).collect()))
 }
 
 /// The elements of an attribute tensor.

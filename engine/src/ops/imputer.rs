@@ -57,15 +57,19 @@ impl Kernel for Imputer {
             Self::Floats { missing, with } if inputs[0].datum_type() == f64::datum_type() => {
                 let with: Vec<f64> =
                     per_feature(with, width)?.iter().map(|v| f64::from(*v)).collect();
-                let missing = f64::from(*missing);
-                let is_missing = |x: f64| x == missing || (missing.is_nan() && x.is_nan());
-                filled(shape, |out| put(out, values::<f64>(inputs[0])?, &with, is_missing))?
+                let (x, missing) = (values::<f64>(inputs[0])?, f64::from(*missing));
+                filled(shape, |out| match missing.is_nan() {
+                    true => put(out, x, &with, f64::is_nan),
+                    false => put(out, x, &with, |x| x == missing),
+                })?
             }
             Self::Floats { missing, with } => {
                 let x = inputs[0].cast_to::<f32>()?;
-                let is_missing = |x: f32| x == *missing || (missing.is_nan() && x.is_nan());
-                let with = per_feature(with, width)?;
-                filled(shape, |out| put(out, values::<f32>(&x)?, &with, is_missing))?
+                let (x, with) = (values::<f32>(&x)?, per_feature(with, width)?);
+                filled(shape, |out| match missing.is_nan() {
+                    true => put(out, x, &with, f32::is_nan),
+                    false => put(out, x, &with, |x| x == *missing),
+                })?
             }
         };
         Ok(vec![imputed.cast_to_dt(inputs[0].datum_type())?.into_owned()])

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
+use rustc_hash::FxBuildHasher;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
@@ -10,14 +11,17 @@ use tract_onnx::tract_hir::internal::*;
 use super::attributes::{self, Numbers};
 use super::kernel::{Fact, Kernel, texts, values};
 
+/// From keys to their places. They come with the model, so nobody else can make them collide.
+type Places<K> = HashMap<K, usize, FxBuildHasher>;
+
 /// Where each key stands in the list of values.
 #[derive(Debug)]
 enum Keys {
-    Ints(HashMap<i64, usize>),
-    Texts(HashMap<String, usize>),
+    Ints(Places<i64>),
+    Texts(Places<String>),
     /// By the bits of the f64, with one zero and one NaN.
     Floats {
-        places: HashMap<u64, usize>,
+        places: Places<u64>,
         nan_is_a_key: bool,
     },
 }
@@ -99,8 +103,8 @@ fn push_default(node: &NodeProto, values: &mut Numbers) -> TractResult<()> {
 }
 
 /// The first place of each key counts.
-fn places<K: Hash + Eq>(keys: impl Iterator<Item = K>) -> HashMap<K, usize> {
-    let mut places = HashMap::new();
+fn places<K: Hash + Eq>(keys: impl Iterator<Item = K>) -> Places<K> {
+    let mut places = Places::default();
     for (place, key) in keys.enumerate() {
         places.entry(key).or_insert(place);
     }

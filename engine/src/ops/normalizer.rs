@@ -6,6 +6,7 @@ use tract_onnx::tract_hir::internal::*;
 
 use super::attributes;
 use super::kernel::{Fact, Kernel, expect_numbers, filled, rows_and_width, values};
+use super::linear_classifier::dot;
 
 #[derive(Debug, Clone, Copy)]
 enum Norm {
@@ -56,7 +57,7 @@ impl Norm {
             // The largest element, not the largest magnitude: so does ONNX Runtime.
             Self::Max => row.iter().copied().fold(f32::MIN, f32::max),
             Self::L1 => row.iter().map(|x| x.abs()).sum(),
-            Self::L2 => row.iter().map(|x| x * x).sum::<f32>().sqrt(),
+            Self::L2 => dot(row, row).sqrt(),
         };
         if size == 0.0 { 1.0 } else { size }
     }

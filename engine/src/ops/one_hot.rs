@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use rustc_hash::FxBuildHasher;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
@@ -17,10 +18,11 @@ struct OneHot {
     zeros: bool,
 }
 
+/// The keys come with the model, so nobody else can make them collide.
 #[derive(Debug)]
 enum Categories {
-    Ints(HashMap<i64, usize>),
-    Texts(HashMap<String, usize>),
+    Ints(HashMap<i64, usize, FxBuildHasher>),
+    Texts(HashMap<String, usize, FxBuildHasher>),
 }
 
 pub(super) fn read(node: &NodeProto) -> TractResult<Box<dyn Kernel>> {

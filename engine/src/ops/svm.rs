@@ -2,6 +2,7 @@
 
 mod classifier;
 mod coupling;
+mod exponential;
 mod regressor;
 
 use tract_onnx::pb::NodeProto;
@@ -12,7 +13,7 @@ pub(super) use classifier::read as read_classifier;
 pub(super) use regressor::read as read_regressor;
 
 use super::attributes;
-use super::linear_classifier::dot;
+use exponential::exp;
 
 /// The similarity of two vectors.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -51,43 +52,66 @@ impl Similarity {
         })
     }
 
-    fn of(self, a: &[f32], b: &[f32]) -> f32 {
+    /// The similarities, from squared distances for [`Self::Rbf`] and scalar products for the
+    /// others.
+    fn finish(self, of: &mut [f32]) {
         match self {
-            Self::Linear => dot(a, b),
-            Self::Poly { gamma, coef0, degree } => (gamma * dot(a, b) + coef0).powf(degree),
-            Self::Rbf { gamma } => {
-                let distance: f32 = a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum();
-                (-gamma * distance).exp()
+            Self::Linear => {}
+            Self::Poly { gamma, coef0, degree } => {
+                let whole = degree as i32;
+                if f32::from(whole as i16) == degree {
+                    of.iter_mut().for_each(|x| *x = (gamma * *x + coef0).powi(whole));
+                } else {
+                    of.iter_mut().for_each(|x| *x = (gamma * *x + coef0).powf(degree));
+                }
             }
-            Self::Sigmoid { gamma, coef0 } => (gamma * dot(a, b) + coef0).tanh(),
+            Self::Rbf { gamma } => of.iter_mut().for_each(|x| *x = exp(-gamma * *x)),
+            Self::Sigmoid { gamma, coef0 } => {
+                of.iter_mut().for_each(|x| *x = (gamma * *x + coef0).tanh());
+            }
         }
     }
 }
 
-/// Support vectors, row-major, and how rows are compared with them.
+/// Support vectors and how rows are compared with them.
 #[derive(Debug)]
 struct Supports {
-    vectors: Vec<f32>,
+    /// `[features, count]`: one feature of all vectors side by side, so that a row is compared
+    /// with many vectors at once.
+    columns: Vec<f32>,
     features: usize,
+    count: usize,
     similarity: Similarity,
 }
 
 impl Supports {
     fn read(node: &NodeProto, count: usize) -> TractResult<Self> {
-        let vectors = attributes::floats(node, "support_vectors")?.to_vec();
+        let vectors = attributes::floats(node, "support_vectors")?;
         ensure!(
             count > 0 && !vectors.is_empty() && vectors.len().is_multiple_of(count),
             "{} numbers for {count} support vectors",
             vectors.len()
         );
-        Ok(Self { features: vectors.len() / count, vectors, similarity: Similarity::read(node)? })
+        let features = vectors.len() / count;
+        let column = |feature| vectors.iter().skip(feature).step_by(features).copied();
+        let columns = (0..features).flat_map(column).collect();
+        Ok(Self { columns, features, count, similarity: Similarity::read(node)? })
     }
 
     /// The similarity of `row` to each support vector.
     fn compare(&self, row: &[f32], out: &mut [f32]) {
-        for (out, vector) in out.iter_mut().zip(self.vectors.chunks_exact(self.features)) {
-            *out = self.similarity.of(row, vector);
+        out.fill(0.0);
+        let columns = row.iter().zip(self.columns.chunks_exact(self.count));
+        if matches!(self.similarity, Similarity::Rbf { .. }) {
+            for (x, column) in columns {
+                out.iter_mut().zip(column).for_each(|(out, v)| *out += (x - v) * (x - v));
+            }
+        } else {
+            for (x, column) in columns {
+                out.iter_mut().zip(column).for_each(|(out, v)| *out += x * v);
+            }
         }
+        self.similarity.finish(out);
     }
 }
 

@@ -6,6 +6,7 @@
 use std::sync::OnceLock;
 
 use tract_onnx::pb::NodeProto;
+use tract_onnx::prelude::tract_num_traits::Zero;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 
@@ -20,13 +21,20 @@ use crate::trees::{
 };
 
 /// A number type that the attributes can be read as.
-trait Attribute: Value + Datum {
+pub(super) trait Attribute: Value + Datum + Zero + Default {
     fn list(node: &NodeProto, name: &str) -> TractResult<Vec<Self>>;
+
+    /// Rounded to the type.
+    fn from_f64(value: f64) -> Self;
 }
 
 impl Attribute for f32 {
     fn list(node: &NodeProto, name: &str) -> TractResult<Vec<f32>> {
         Ok(attributes::floats(node, name)?.to_vec())
+    }
+
+    fn from_f64(value: f64) -> f32 {
+        value as f32
     }
 }
 
@@ -37,6 +45,10 @@ impl Attribute for f64 {
             return Ok(doubles);
         }
         Ok(attributes::floats(node, name)?.iter().map(|v| f64::from(*v)).collect())
+    }
+
+    fn from_f64(value: f64) -> f64 {
+        value
     }
 }
 
@@ -78,7 +90,7 @@ fn read_transform(node: &NodeProto) -> TractResult<Transform> {
 }
 
 /// Rows of features as `T`: borrowed when they are that already.
-fn score_rows<T: Attribute>(
+pub(super) fn score_rows<T: Attribute>(
     ensemble: &Ensemble<T>,
     x: &Tensor,
     sink: impl FnMut(usize, &[T], &[bool]),
@@ -217,9 +229,9 @@ impl TreeClassifier {
 }
 
 #[derive(Debug)]
-struct Regressor<T> {
-    ensemble: Ensemble<T>,
-    finish: Regression<T>,
+pub(super) struct Regressor<T> {
+    pub ensemble: Ensemble<T>,
+    pub finish: Regression<T>,
 }
 
 #[derive(Debug)]

@@ -10,8 +10,9 @@ pub(super) fn for_missing(domain: &str, op: &str) -> &'static str {
             "sequences and optionals are not supported: export with plain tensors \
              (for classifiers of scikit-learn the option zipmap is fine)"
         }
-        ("ai.onnx.ml", "TreeEnsemble") => {
-            "export with ai.onnx.ml opset 3, which writes TreeEnsembleClassifier or TreeEnsembleRegressor"
+        ("ai.onnx.ml", "CastMap" | "DictVectorizer") => {
+            "its input is a map, which requests cannot carry: let the model take a table, with \
+             one column per key (OneHotEncoder or OrdinalEncoder in place of DictVectorizer)"
         }
         ("ai.onnx.ml", _) => {
             "leave this step out of the exported pipeline and do it before the model"

@@ -11,7 +11,7 @@ use super::super::kernel::{
 };
 use super::super::labels::Labels;
 use super::super::linear_classifier::dot;
-use super::coupling::couple;
+use super::coupling::{Coupling, couple};
 use super::{Supports, check_width};
 use crate::trees::{Transform, logistic};
 
@@ -141,12 +141,13 @@ impl Kernel for Classifier {
         let x = inputs[0].cast_to::<f32>()?;
         let columns = self.columns();
         let mut picked = Vec::with_capacity(rows);
+        let mut space = Space::default();
         let scores = filled::<f32>(&[rows, columns], |out| {
             let rows = values::<f32>(&x)?.chunks_exact(width.max(1));
             for (out, row) in out.chunks_exact_mut(columns).zip(rows) {
                 picked.push(match &self.kind {
                     Kind::Linear { features } => self.linear(*features, row, out),
-                    Kind::Votes(votes) => self.vote(votes, row, out),
+                    Kind::Votes(votes) => self.vote(votes, row, &mut space, out),
                 });
             }
             Ok(())
@@ -167,13 +168,15 @@ impl Classifier {
         if self.classes() == 2 && is_positive { 1 } else { best }
     }
 
-    fn vote(&self, votes: &Votes, row: &[f32], out: &mut [f32]) -> usize {
+    fn vote(&self, votes: &Votes, row: &[f32], space: &mut Space, out: &mut [f32]) -> usize {
         let classes = self.classes();
         let count = votes.starts[classes];
-        let mut similar = vec![0.0; count];
-        votes.supports.compare(row, &mut similar);
-        let mut won = vec![0usize; classes];
-        let mut margins = Vec::with_capacity(classes * (classes - 1) / 2);
+        let Space { similar, won, margins, .. } = space;
+        similar.resize(count, 0.0);
+        votes.supports.compare(row, similar);
+        won.clear();
+        won.resize(classes, 0);
+        margins.clear();
         for i in 0..classes {
             for j in i + 1..classes {
                 // Row j - 1 of the coefficients holds those of class i against class j.
@@ -188,17 +191,20 @@ impl Classifier {
                 won[if margin > 0.0 { i } else { j }] += 1;
             }
         }
-        self.scores(votes, &margins, out);
+        self.scores(votes, space, out);
+        let won = &space.won;
         // The last maximum of the reversed order is the first class with most votes.
         (0..classes).rev().max_by_key(|k| won[*k]).unwrap_or(0)
     }
 
-    fn scores(&self, votes: &Votes, margins: &[f32], out: &mut [f32]) {
+    fn scores(&self, votes: &Votes, space: &mut Space, out: &mut [f32]) {
         let classes = self.classes();
+        let margins = &space.margins;
         if !votes.platt.is_empty() {
-            couple(&pair_probabilities(&votes.platt, margins, classes), out);
+            pair_probabilities(&votes.platt, margins, classes, &mut space.pairs);
+            couple(&space.pairs, &mut space.coupling, out);
             self.transform.apply(out);
-        } else if let [margin] = margins {
+        } else if let [margin] = &margins[..] {
             out.copy_from_slice(&match self.transform {
                 Transform::None => [-margin, *margin],
                 Transform::Logistic => [logistic(-margin), logistic(*margin)],
@@ -211,20 +217,33 @@ impl Classifier {
     }
 }
 
+/// What one row after the other is worked out in.
+#[derive(Default)]
+struct Space {
+    similar: Vec<f32>,
+    /// Votes per class.
+    won: Vec<usize>,
+    /// One per pair of classes.
+    margins: Vec<f32>,
+    /// `[classes, classes]`
+    pairs: Vec<f32>,
+    coupling: Coupling,
+}
+
 /// Platt's sigmoid per pair, kept off 0 and 1, in both directions.
-fn pair_probabilities(platt: &[(f32, f32)], margins: &[f32], classes: usize) -> Vec<f32> {
+fn pair_probabilities(platt: &[(f32, f32)], margins: &[f32], classes: usize, pairs: &mut Vec<f32>) {
     const EDGE: f32 = 1e-7;
-    let mut pairs = vec![0.0; classes * classes];
+    pairs.clear();
+    pairs.resize(classes * classes, 0.0);
     let mut given = platt.iter().zip(margins);
     for i in 0..classes {
         for j in i + 1..classes {
-            let Some(((a, b), margin)) = given.next() else { return pairs };
+            let Some(((a, b), margin)) = given.next() else { return };
             let p = (1.0 - logistic(margin * a + b)).clamp(EDGE, 1.0 - EDGE);
             pairs[i * classes + j] = p;
             pairs[j * classes + i] = 1.0 - p;
         }
     }
-    pairs
 }
 
 fn first_highest(scores: &[f32]) -> usize {
