@@ -14,6 +14,7 @@ mod attention;
 mod attributes;
 mod binarizer;
 mod category_mapper;
+mod dense;
 mod fallback;
 mod feature_vectorizer;
 mod imputer;
@@ -25,7 +26,10 @@ mod linear_regressor;
 mod log_sum_exp;
 mod normalizer;
 mod one_hot;
+mod products;
 mod real;
+mod rewrite;
+mod row_wise;
 mod scaler;
 mod sigmoid;
 mod slots;
@@ -46,6 +50,7 @@ use tract_onnx::prelude::TractResult;
 use tract_onnx::tract_hir::internal::InferenceOp;
 
 pub(crate) use labels::class_labels;
+pub(crate) use rewrite::rewrite;
 pub(crate) use steps::Steps;
 pub(crate) use text::MICROSOFT as MICROSOFT_TEXT;
 

@@ -19,6 +19,7 @@ use super::declared::{DeclaredInput, DeclaredOutput};
 use crate::error::{Error, ErrorKind};
 use crate::exchange::datatype;
 use crate::inspect::each_node;
+use crate::ops;
 use crate::run::TractPlan;
 
 /// How far the runtime may rewrite the graph.
@@ -58,7 +59,11 @@ pub(crate) fn build(
     resolve_sizes(&mut typed).map_err(failed)?;
     let start = Instant::now();
     let typed = match recipe {
-        Recipe::Optimise => typed.into_decluttered().map_err(failed)?,
+        Recipe::Optimise => {
+            let mut typed = typed.into_decluttered().map_err(failed)?;
+            ops::rewrite(&mut typed).map_err(failed)?;
+            typed
+        }
         Recipe::AsTyped => typed,
     };
     let (signature, why_alone) = signature(&typed, inputs, outputs, candidate, &rows)?;

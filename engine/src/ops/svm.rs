@@ -52,6 +52,15 @@ impl Similarity {
         })
     }
 
+    /// What two vectors are compared by, summed over their elements.
+    #[inline(always)]
+    fn term(self, a: f32, b: f32) -> f32 {
+        match self {
+            Self::Rbf { .. } => (a - b) * (a - b),
+            _ => a * b,
+        }
+    }
+
     /// The similarities, from squared distances for [`Self::Rbf`] and scalar products for the
     /// others.
     fn finish(self, of: &mut [f32]) {
@@ -73,16 +82,17 @@ impl Similarity {
     }
 }
 
-/// Support vectors and how rows are compared with them.
+/// Support vectors side by side, and how rows are compared with them.
 #[derive(Debug)]
 struct Supports {
-    /// `[features, count]`: one feature of all vectors side by side, so that a row is compared
-    /// with many vectors at once.
-    columns: Vec<f32>,
+    /// `[panels, features]` pieces of one feature of eight vectors, zeros behind the last.
+    panels: Vec<[f32; LANES]>,
     features: usize,
-    count: usize,
     similarity: Similarity,
 }
+
+/// Support vectors that a row is compared with abreast.
+const LANES: usize = 8;
 
 impl Supports {
     fn read(node: &NodeProto, count: usize) -> TractResult<Self> {
@@ -93,25 +103,38 @@ impl Supports {
             vectors.len()
         );
         let features = vectors.len() / count;
-        let column = |feature| vectors.iter().skip(feature).step_by(features).copied();
-        let columns = (0..features).flat_map(column).collect();
-        Ok(Self { columns, features, count, similarity: Similarity::read(node)? })
+        let element = |vector: usize, feature: usize| {
+            if vector < count { vectors[vector * features + feature] } else { 0.0 }
+        };
+        let panels = (0..count.div_ceil(LANES)).flat_map(|panel| {
+            (0..features).map(move |feature| {
+                std::array::from_fn(|lane| element(panel * LANES + lane, feature))
+            })
+        });
+        Ok(Self { panels: panels.collect(), features, similarity: Similarity::read(node)? })
     }
 
     /// The similarity of `row` to each support vector.
     fn compare(&self, row: &[f32], out: &mut [f32]) {
-        out.fill(0.0);
-        let columns = row.iter().zip(self.columns.chunks_exact(self.count));
-        if matches!(self.similarity, Similarity::Rbf { .. }) {
-            for (x, column) in columns {
-                out.iter_mut().zip(column).for_each(|(out, v)| *out += (x - v) * (x - v));
-            }
-        } else {
-            for (x, column) in columns {
-                out.iter_mut().zip(column).for_each(|(out, v)| *out += x * v);
-            }
+        // Known here, the similarity is out of the loops.
+        match self.similarity {
+            of @ Similarity::Rbf { .. } => self.sum(row, out, |a, b| of.term(a, b)),
+            of => self.sum(row, out, |a, b| of.term(a, b)),
         }
         self.similarity.finish(out);
+    }
+
+    #[inline(always)]
+    fn sum(&self, row: &[f32], out: &mut [f32], term: impl Fn(f32, f32) -> f32) {
+        for (out, panel) in out.chunks_mut(LANES).zip(self.panels.chunks_exact(self.features)) {
+            let mut sums = [0.0f32; LANES];
+            for (x, vectors) in row.iter().zip(panel) {
+                for (sum, vector) in sums.iter_mut().zip(vectors) {
+                    *sum += term(*x, *vector);
+                }
+            }
+            out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum);
+        }
     }
 }
 
