@@ -18,13 +18,8 @@ fn library() -> PathBuf {
 }
 
 fn options(engine: EngineChoice) -> LoadOptions {
-    LoadOptions {
-        max_batch_rows: 8,
-        engine,
-        onnxruntime: Some(library()),
-        workers: 2,
-        ..LoadOptions::default()
-    }
+    let onnxruntime = Some(library());
+    LoadOptions { max_batch_rows: 8, engine, onnxruntime, workers: 2, ..LoadOptions::default() }
 }
 
 fn load(onnx: &[u8], engine: EngineChoice) -> LoadedModel {
