@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use crate::rows::Source;
 
-const LIBRARY: &str = "WEIGHBRIDGE_ONNXRUNTIME_LIBRARY";
+const LIBRARY: &str = "ONNXRUNTIME_LIBRARY_FOR_TESTS";
 const FEWEST_PASSES: usize = 9;
 
 /// The flags of one run.
