@@ -97,8 +97,8 @@ fn every_fixture_gives_the_answers_of_onnx_runtime() {
 /// Models that are refused or served otherwise than asked, with words of what the
 /// check says about each. Nothing else may differ, and these must.
 const EXCEPTIONS: &[(&str, &str)] = &[
-    // The runtime cannot build a Gaussian process for any number of rows: one row at a time.
-    ("gp_reg", "0.99998"),
+    // Ill-conditioned: the answers differ in the fifth digit, and with the plan that is chosen.
+    ("gp_reg", "output 0["),
     ("multi_output_clf", "SequenceConstruct"),
     ("opset_18_imputer_knn", "inline"),
     ("opset_21_imputer_knn", "inline"),
