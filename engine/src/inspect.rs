@@ -11,7 +11,9 @@ use tract_onnx::pb::{GraphProto, ModelProto, NodeProto};
 use tract_onnx::prelude::Framework;
 
 use crate::error::{Error, ErrorKind};
+use crate::external;
 use crate::guard::guarded;
+use crate::rewrite;
 use crate::support::{self, MissingOperator};
 
 /// Protobuf cannot hold more, and neither can any exporter write it.
@@ -31,6 +33,9 @@ pub struct Inspection {
     pub missing: Vec<MissingOperator>,
     /// True when weights lie in files of their own beside the model.
     pub external_data: bool,
+    /// Those files, as paths relative to the model: each once, sorted. A name that leads
+    /// elsewhere is the empty string; such a model is refused when it is loaded.
+    pub external_files: Vec<String>,
 }
 
 /// Looks at `onnx` without building the model.
@@ -52,8 +57,9 @@ pub(crate) fn read(onnx: &[u8]) -> Result<(ModelProto, Inspection), Error> {
         return Err(Error::new(ErrorKind::TooLarge, message));
     }
     guarded("reading the model", || {
-        let proto = decode(onnx)?;
+        let mut proto = decode(onnx)?;
         check_structure(&proto)?;
+        rewrite::rewrite(&mut proto, onnx)?;
         let inspection = describe(&proto);
         Ok((proto, inspection))
     })
@@ -119,33 +125,21 @@ fn unproduced_output(graph: &GraphProto) -> Option<&str> {
 
 fn describe(proto: &ModelProto) -> Inspection {
     let mut node_count = 0;
-    let mut external_data = false;
     if let Some(graph) = &proto.graph {
         each_graph(graph, &mut |graph| {
             node_count += graph.node.len();
-            external_data |= graph.initializer.iter().any(is_external);
-            external_data |= graph.node.iter().any(holds_external);
         });
     }
-    external_data |= proto.functions.iter().flat_map(|f| &f.node).any(holds_external);
+    let external_files = external::locations(proto);
     Inspection {
         ir_version: proto.ir_version,
         opset_imports: proto.opset_import.iter().map(|i| (i.domain.clone(), i.version)).collect(),
         producer: format!("{} {}", proto.producer_name, proto.producer_version).trim().to_owned(),
         node_count,
         missing: support::missing(proto),
-        external_data,
+        external_data: !external_files.is_empty(),
+        external_files,
     }
-}
-
-/// A tensor among the attributes of `node` whose values lie in a file.
-fn holds_external(node: &NodeProto) -> bool {
-    let mut tensors = node.attribute.iter().flat_map(|a| a.t.iter().chain(&a.tensors));
-    tensors.any(is_external)
-}
-
-fn is_external(tensor: &tract_onnx::pb::TensorProto) -> bool {
-    tensor.data_location == Some(tract_onnx::pb::tensor_proto::DataLocation::External as i32)
 }
 
 /// Visits `graph` and the graphs inside its nodes (branches of If, bodies of Scan and Loop).

@@ -13,13 +13,15 @@
 //!    probe rows give the same answers together as alone. Output rows are counted at each run.
 //! 3. **Model code may panic; the caller may not.** Loading and running catch panics.
 //!
-//! The way of a model: [`inspect`] → `engines` (which one) → `load` (candidates for the batch axis, tried in order) →
+//! The way of a model: [`inspect`] (the file decoded, and rewritten into what the runtime reads
+//! rightly) → `engines` (which one) → `load` (candidates for the batch axis, tried in order) →
 //! `warm_up` (first runs, independence of rows, cost) → [`LoadedModel`], shared by all workers.
 
 mod cost;
 mod engines;
 mod error;
 mod exchange;
+mod external;
 mod guard;
 mod inspect;
 mod load;
@@ -28,6 +30,7 @@ mod model;
 mod onnxruntime;
 mod ops;
 mod probe;
+mod rewrite;
 mod run;
 mod support;
 #[doc(hidden)]
@@ -37,6 +40,7 @@ mod warm_up;
 pub use cost::Cost;
 pub use engines::{EngineDecision, EngineTiming};
 pub use error::{Error, ErrorKind};
+pub use external::{ExternalFiles, is_external_name};
 pub use inspect::{Inspection, inspect};
 pub use model::{LoadOptions, LoadReport, LoadedModel};
 pub use probe::probe_inputs;

@@ -5,6 +5,7 @@ mod build;
 pub(crate) mod candidate;
 pub(crate) mod declared;
 mod sizes;
+mod symbolic_sizes;
 
 use std::sync::Arc;
 
@@ -19,7 +20,6 @@ use crate::ops;
 use crate::run::Run;
 use crate::warm_up::{self, FirstRuns};
 
-use build::Recipe;
 use candidate::{Candidate, candidates};
 use declared::{DeclaredInput, DeclaredOutput};
 
@@ -55,7 +55,6 @@ pub(crate) fn load(proto: &ModelProto, options: &LoadOptions) -> Result<Loaded, 
         model,
         inputs,
         outputs,
-        recipe: Recipe::of(proto),
         max_rows: options.max_batch_rows,
         extra_bytes: options.extra_plan_bytes,
     };
@@ -83,7 +82,6 @@ struct Attempts {
     model: InferenceModel,
     inputs: Vec<DeclaredInput>,
     outputs: Vec<DeclaredOutput>,
-    recipe: Recipe,
     max_rows: usize,
     /// Bytes of weights that further plans may hold.
     extra_bytes: u64,
@@ -94,12 +92,6 @@ impl Attempts {
     /// unsuitable); else the first error.
     fn best(&self) -> Result<Loaded, Error> {
         let mut notes = Vec::new();
-        if self.recipe == Recipe::AsTyped {
-            notes.push(
-                "quantised with Softmax: run as written, without the optimiser's rewrites"
-                    .to_owned(),
-            );
-        }
         let mut doubtful: Option<(Built, String)> = None;
         let mut first_error = None;
         for candidate in candidates(&self.inputs) {
@@ -162,8 +154,7 @@ impl Attempts {
             return self.by_size();
         }
         guarded("optimising the model", || {
-            let built =
-                build::build(&self.model, &self.inputs, &self.outputs, candidate, self.recipe)?;
+            let built = build::build(&self.model, &self.inputs, &self.outputs, candidate)?;
             // A model traced with a batch of 1 that does not carry more rows through is served
             // as it was traced.
             let was_traced_with_one = candidate == Candidate::Batch

@@ -9,6 +9,7 @@ use weighbridge_config::{EngineChoice, Signature, Tensor};
 use crate::cost::Cost;
 use crate::engines::{self, EngineDecision, Ready, Source};
 use crate::error::{Error, ErrorKind};
+use crate::external::{self, ExternalFiles};
 use crate::guard::guarded;
 use crate::run::Run;
 use crate::{inspect, support};
@@ -81,17 +82,31 @@ impl LoadedModel {
     /// [`ErrorKind::Panicked`].
     /// It never panics itself.
     pub fn load(onnx: &[u8], options: &LoadOptions) -> Result<Self, Error> {
-        guarded("loading the model", || Self::load_unguarded(onnx, options))
+        Self::load_with_files(onnx, &ExternalFiles::new(), options)
     }
 
-    fn load_unguarded(onnx: &[u8], options: &LoadOptions) -> Result<Self, Error> {
+    /// Like [`LoadedModel::load`], for a model whose weights lie in files of their own:
+    /// [`crate::Inspection::external_files`] says which. Files that it does not name are ignored.
+    ///
+    /// # Errors
+    /// Those of [`LoadedModel::load`]; a file that is missing is [`ErrorKind::Unsupported`], a
+    /// weight that does not fit its file [`ErrorKind::Load`].
+    pub fn load_with_files(
+        onnx: &[u8],
+        files: &ExternalFiles<'_>,
+        options: &LoadOptions,
+    ) -> Result<Self, Error> {
+        guarded("loading the model", || Self::load_unguarded(onnx, files, options))
+    }
+
+    fn load_unguarded(
+        onnx: &[u8],
+        files: &ExternalFiles<'_>,
+        options: &LoadOptions,
+    ) -> Result<Self, Error> {
         let start = Instant::now();
-        let (proto, inspection) = inspect::read(onnx)?;
-        if inspection.external_data {
-            let message = "loading the model: its weights lie in files of their own: save it as \
-                           one file with onnx.save(onnx.load(path), path, save_as_external_data=False)";
-            return Err(Error::new(ErrorKind::Unsupported, message));
-        }
+        let (mut proto, inspection) = inspect::read(onnx)?;
+        external::resolve(&mut proto, files)?;
         let source = Source { onnx, proto: &proto, missing: &inspection.missing };
         let (ready, decision) = engines::load(source, options)?;
         let operators = support::census(&proto);

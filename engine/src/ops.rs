@@ -14,6 +14,7 @@ mod attention;
 mod attributes;
 mod binarizer;
 mod category_mapper;
+mod celu;
 mod dense;
 mod fallback;
 mod feature_vectorizer;
@@ -27,12 +28,16 @@ mod log_sum_exp;
 mod normalizer;
 mod one_hot;
 mod products;
+mod quantised;
 mod real;
+mod recurrent;
+mod registers;
 mod rewrite;
 mod row_wise;
 mod scaler;
 mod sigmoid;
 mod slots;
+mod space_to_depth;
 mod steps;
 mod svm;
 mod text;
@@ -48,6 +53,8 @@ use tract_onnx::model::{OnnxOpRegister, ParsingContext};
 use tract_onnx::pb::{ModelProto, NodeProto};
 use tract_onnx::prelude::TractResult;
 use tract_onnx::tract_hir::internal::InferenceOp;
+
+use crate::rewrite::{DOMAIN, JOINED};
 
 pub(crate) use labels::class_labels;
 pub(crate) use rewrite::rewrite;
@@ -79,7 +86,7 @@ type Built = TractResult<(Box<dyn InferenceOp>, Vec<String>)>;
 
 /// The register takes plain functions, which cannot capture: one is written per operator.
 macro_rules! own {
-    ($register:ident, $domain:literal: $($name:literal => $read:path),+ $(,)?) => {
+    ($register:ident, $domain:expr; $($name:expr => $read:path),+ $(,)?) => {
         $({
             fn build(_: &ParsingContext, node: &NodeProto) -> Built {
                 Ok((kernel::operator($domain, node, $read(node)?)?, vec![]))
@@ -103,7 +110,7 @@ macro_rules! own_standard {
 
 /// Puts our operators into the runtime's register, over its own.
 pub(crate) fn install(register: &mut OnnxOpRegister) {
-    own!(register, "ai.onnx.ml":
+    own!(register, "ai.onnx.ml";
         "ArrayFeatureExtractor" => array_feature_extractor::read,
         "Binarizer" => binarizer::read,
         "CategoryMapper" => category_mapper::read,
@@ -121,8 +128,18 @@ pub(crate) fn install(register: &mut OnnxOpRegister) {
         "TreeEnsembleRegressor" => trees::read_regressor,
         "ZipMap" => zip_map::read,
     );
+    own!(register, "";
+        "Celu" => celu::read,
+        "GRU" => recurrent::read_gru,
+        "LSTM" => recurrent::read_lstm,
+        "RNN" => recurrent::read_rnn,
+        "SpaceToDepth" => space_to_depth::read,
+    );
+    own!(register, DOMAIN; JOINED => quantised::read_both);
+    register.insert("DequantizeLinear", build_dequantise);
+    register.insert("QuantizeLinear", build_quantise);
     register.insert("LabelEncoder", build_label_encoder);
-    own!(register, "":
+    own!(register, "";
         "Attention" => attention::read,
         "DeformConv" => vision::deform_conv,
         "Det" => arrays::det,
@@ -142,6 +159,23 @@ pub(crate) fn install(register: &mut OnnxOpRegister) {
     register.insert("RotaryEmbedding", attention::rotary_embedding);
     register.insert("Sigmoid", sigmoid::build);
     text::install(register);
+}
+
+/// These two are the same in the default domain and in com.microsoft.
+fn build_quantise(_: &ParsingContext, node: &NodeProto) -> Built {
+    Ok((
+        kernel::operator(standard_or_microsoft(node), node, quantised::read_quantise(node)?)?,
+        vec![],
+    ))
+}
+
+fn build_dequantise(_: &ParsingContext, node: &NodeProto) -> Built {
+    let kernel = quantised::read_dequantise(node)?;
+    Ok((kernel::operator(standard_or_microsoft(node), node, kernel)?, vec![]))
+}
+
+fn standard_or_microsoft(node: &NodeProto) -> &'static str {
+    if node.domain == "com.microsoft" { "com.microsoft" } else { "" }
 }
 
 /// The only operator whose meaning differs between the versions served here.

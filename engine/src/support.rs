@@ -15,6 +15,7 @@ use tract_onnx::pb::{ModelProto, NodeProto};
 use crate::error::{Error, ErrorKind};
 use crate::inspect::each_node;
 use crate::ops;
+use crate::rewrite;
 
 /// An operator of a model that this engine lacks or would compute wrongly.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,7 +93,7 @@ pub(crate) fn missing(proto: &ModelProto) -> Vec<MissingOperator> {
         } else if !has(place, &node.op_type, &register) {
             Some(advice::for_missing(place, &node.op_type).to_owned())
         } else {
-            known_wrong::why(proto, node).map(str::to_owned)
+            known_wrong::why(node).map(str::to_owned)
         };
         if let Some(advice) = advice {
             let key = (place.to_owned(), node.op_type.clone(), advice);
@@ -113,6 +114,7 @@ fn has(domain: &str, op: &str, register: &HashSet<String>) -> bool {
         "" => register.contains(op) && !NOT_STANDARD.contains(&op),
         "ai.onnx.ml" => is_ml && register.contains(op),
         "com.microsoft" => MICROSOFT.contains(&op) || op == ops::MICROSOFT_TEXT,
+        rewrite::DOMAIN => op == rewrite::JOINED,
         _ => false,
     }
 }

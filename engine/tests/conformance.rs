@@ -7,18 +7,21 @@ use std::path::Path;
 
 use cases::{Case, compare, run_in_parts, slice};
 use weighbridge_config::Tensor;
-use weighbridge_engine::{LoadOptions, LoadedModel};
+use weighbridge_engine::LoadOptions;
 
 /// What the order of summing does to f32.
 const TOLERANCE: f64 = 1e-5;
 
 fn tolerance(name: &str) -> f64 {
     match name {
-        // Half floats carry three digits; requantising rounds to steps of the last layer; a
-        // probability of pairwise coupling stops iterating at an error of 0.005 / classes.
+        // Half floats carry three digits; ONNX Runtime calculates between quantised layers in
+        // integers, so that an answer may be one step of the last layer off (of 1/256, and more
+        // where that layer is a sum); a probability of pairwise coupling stops iterating at an
+        // error of 0.005 / classes.
         "half" => 2e-3,
         name if name.ends_with("_half") => 2e-3,
         "qdq_softmax" => 1e-3,
+        name if name.starts_with("mlp_q") => 1.01 / 256.0,
         name if name.contains("proba") => 1e-4,
         // The transform of one column divides by 0.04 and is scaled by 9: ONNX Runtime is as far
         // from the exact value as the engine is.
@@ -28,9 +31,7 @@ fn tolerance(name: &str) -> f64 {
 }
 
 fn check(case: &Case) -> Result<(), String> {
-    let model =
-        LoadedModel::load(&case.onnx, &LoadOptions { max_batch_rows: 8, ..LoadOptions::default() })
-            .map_err(|e| e.to_string())?;
+    let model = case.load(&LoadOptions { max_batch_rows: 8, ..LoadOptions::default() })?;
     let signature = model.signature();
     let names: Vec<&str> = signature.inputs.iter().map(|i| &*i.name).collect();
     if names != case.input_names {
@@ -52,11 +53,13 @@ fn check(case: &Case) -> Result<(), String> {
     }
     let rows = case.inputs[0].rows();
     let tolerance = tolerance(&case.name);
+    if !signature.batchable {
+        // Inputs of such a model may differ in their axis 0.
+        let whole = model.run(&[&case.inputs]).map_err(|e| e.to_string())?;
+        return compare(&whole[0], &wanted, tolerance);
+    }
     let whole = run_in_parts(&model, &case.inputs, &[rows])?;
     compare(&whole, &wanted, tolerance).map_err(|e| format!("all rows: {e}"))?;
-    if !signature.batchable {
-        return Ok(());
-    }
     for row in 0..rows {
         let got = run_in_parts(&model, &slice(&case.inputs, row, row + 1), &[1])?;
         compare(&got, &slice(&wanted, row, row + 1), tolerance)
@@ -65,7 +68,8 @@ fn check(case: &Case) -> Result<(), String> {
     let seven = rows.min(7);
     let got = run_in_parts(&model, &slice(&case.inputs, 0, seven), &[seven])?;
     compare(&got, &slice(&wanted, 0, seven), tolerance).map_err(|e| format!("seven rows: {e}"))?;
-    let parts = [1, 3, rows - 6, 0, 2];
+    let parts = [1.min(rows), rows.saturating_sub(1), 0];
+    let parts = if rows > 6 { vec![1, 3, rows - 6, 0, 2] } else { parts.to_vec() };
     let got = run_in_parts(&model, &case.inputs, &parts)?;
     compare(&got, &wanted, tolerance).map_err(|e| format!("in parts {parts:?}: {e}"))
 }
@@ -143,6 +147,7 @@ fn the_demo_models_give_the_answers_of_onnx_runtime() {
             let case = Case {
                 name: format!("{name} {version}"),
                 onnx: std::fs::read(demo.join(format!("models/{name}-v{version}.onnx"))).unwrap(),
+                external: None,
                 input_names: inputs
                     .iter()
                     .map(|i| i["name"].as_str().unwrap().to_owned())

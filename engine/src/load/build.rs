@@ -1,13 +1,11 @@
 //! One attempt: input facts in, optimised plan and signature out.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::time::Instant;
 
-use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::{
     DatumType, InferenceModel, InferenceModelExt as _, IntoRunnable as _, Symbol, TDim, TractError,
-    TractResult, TypedFact, TypedModel, TypedRunnableModel,
+    TractResult, TypedFact, TypedModel,
 };
 use tract_onnx::tract_core::ops::cast::cast;
 use tract_onnx::tract_hir::internal::SpecialOps as _;
@@ -16,38 +14,17 @@ use weighbridge_config::{Signature, TensorSpec};
 use super::Built;
 use super::candidate::{Candidate, as_fact, input_facts};
 use super::declared::{DeclaredInput, DeclaredOutput};
+use super::symbolic_sizes;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::datatype;
-use crate::inspect::each_node;
 use crate::ops;
 use crate::run::TractPlan;
-
-/// How far the runtime may rewrite the graph.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Recipe {
-    Optimise,
-    /// Run the graph as typed. The rewrites of quantised graphs that end in Softmax give
-    /// wrong results (all ones); without them they are right, and slower.
-    AsTyped,
-}
-
-impl Recipe {
-    pub(crate) fn of(proto: &ModelProto) -> Self {
-        let (mut quantised, mut softmax) = (false, false);
-        each_node(proto, &mut |node| {
-            quantised |= node.op_type == "DequantizeLinear";
-            softmax |= matches!(&*node.op_type, "Softmax" | "LogSoftmax");
-        });
-        if quantised && softmax { Self::AsTyped } else { Self::Optimise }
-    }
-}
 
 pub(crate) fn build(
     model: &InferenceModel,
     inputs: &[DeclaredInput],
     outputs: &[DeclaredOutput],
     candidate: Candidate,
-    recipe: Recipe,
 ) -> Result<Built, Error> {
     let failed = |cause| Error::because(ErrorKind::Load, "optimising the model", cause);
     let mut model = model.clone();
@@ -57,18 +34,13 @@ pub(crate) fn build(
     }
     let mut typed = model.into_typed().map_err(failed)?;
     resolve_sizes(&mut typed).map_err(failed)?;
+    symbolic_sizes::wrap(&mut typed).map_err(failed)?;
     let start = Instant::now();
-    let typed = match recipe {
-        Recipe::Optimise => {
-            let mut typed = typed.into_decluttered().map_err(failed)?;
-            ops::rewrite(&mut typed).map_err(failed)?;
-            typed
-        }
-        Recipe::AsTyped => typed,
-    };
+    let mut typed = typed.into_decluttered().map_err(failed)?;
+    ops::rewrite(&mut typed).map_err(failed)?;
     let (signature, why_alone) = signature(&typed, inputs, outputs, candidate, &rows)?;
     let weight_bytes = weight_bytes(&typed);
-    let plan = finish(typed, recipe).map_err(failed)?;
+    let plan = typed.into_optimized().and_then(|t| t.into_runnable()).map_err(failed)?;
     let (plan, is_shaped) = TractPlan::lightest(plan, &signature);
     let optimise_ms = start.elapsed().as_secs_f64() * 1e3;
     Ok(Built { plan, signature, why_alone, optimise_ms, weight_bytes, is_shaped })
@@ -92,17 +64,6 @@ fn resolve_sizes(typed: &mut TypedModel) -> TractResult<()> {
         }
     }
     typed.select_output_outlets(&outputs)
-}
-
-fn finish(typed: TypedModel, recipe: Recipe) -> TractResult<Arc<TypedRunnableModel>> {
-    match recipe {
-        Recipe::Optimise => typed.into_optimized()?.into_runnable(),
-        Recipe::AsTyped => {
-            let mut typed = typed;
-            typed.optimize()?;
-            typed.into_runnable()
-        }
-    }
 }
 
 fn signature(

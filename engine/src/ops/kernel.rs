@@ -16,6 +16,7 @@ use tract_onnx::tract_hir::internal::*;
 
 pub(super) use lengths::Lengths;
 
+use super::registers::clear_upper_halves;
 use crate::support;
 
 /// Element type and shape; dimensions may be symbols.
@@ -71,6 +72,13 @@ pub(super) trait Kernel: std::fmt::Debug + Send + Sync + 'static {
 
     /// All outputs. The inputs have the types and ranks that `facts` has let pass.
     fn eval(&self, inputs: &[&Tensor]) -> TractResult<Vec<Tensor>>;
+
+    /// The same operator with the work on its constant inputs done in advance, for speed; `None`
+    /// when there is nothing to gain. Inputs that vary from run to run are `None`.
+    /// A prepared operator answers `None`.
+    fn prepared(&self, _constants: &[Option<Arc<Tensor>>]) -> TractResult<Option<Box<dyn Kernel>>> {
+        Ok(None)
+    }
 }
 
 /// Wraps `kernel` for the node that it was read from, which must be of `domain`.
@@ -265,6 +273,7 @@ impl EvalOp for Own {
             .map(|input| plain(input, Some(context.symbols)).context("a size without a value"))
             .collect::<TractResult<TVec<_>>>()?;
         let inputs: TVec<&Tensor> = inputs.iter().map(|input| input.as_ref()).collect();
+        clear_upper_halves();
         let outputs = self.kernel.eval(&inputs)?;
         let wanted = outputs.into_iter().enumerate().filter(|(i, _)| self.wanted.contains(i));
         Ok(wanted.map(|(_, tensor)| tensor.into_tvalue()).collect())
@@ -281,6 +290,18 @@ impl TypedOp for Own {
         }
         let facts = self.facts(&known, &values)?;
         Ok(facts.into_iter().map(|(dt, shape)| dt.fact(&*shape)).collect())
+    }
+
+    fn codegen(
+        &self,
+        model: &TypedModel,
+        node: &TypedNode,
+    ) -> TractResult<Option<TypedModelPatch>> {
+        let constants = model.node_input_facts(node.id)?.iter().map(|f| f.konst.clone()).collect();
+        let constants: Vec<Option<Arc<Tensor>>> = constants;
+        let Some(kernel) = self.kernel.prepared(&constants)? else { return Ok(None) };
+        let own = Own { kernel: kernel.into(), wanted: self.wanted.clone() };
+        TypedModelPatch::replace_single_op(model, node, &node.inputs, own).map(Some)
     }
 
     as_op!();

@@ -1,7 +1,8 @@
 //! What the owner of a model can do when an operator is missing.
 
-pub(super) const LOCAL_FUNCTION: &str = "it is a function defined inside the model: inline it \
-    with onnx.inliner.inline_local_functions before pushing";
+pub(super) const LOCAL_FUNCTION: &str = "it is a function defined inside the model that cannot \
+    be put in place of its calls: it is defined several times, or for another version of an \
+    operator set than the model; inline it with onnx.inliner.inline_local_functions before pushing";
 
 pub(super) fn for_missing(domain: &str, op: &str) -> &'static str {
     match (domain, op) {

@@ -31,6 +31,8 @@ pub struct Expected {
 pub struct Case {
     pub name: String,
     pub onnx: Vec<u8>,
+    /// Weights in a file of their own, by the name that the model gives it.
+    pub external: Option<(String, Vec<u8>)>,
     pub input_names: Vec<String>,
     pub inputs: Vec<Tensor>,
     pub expected: Vec<Expected>,
@@ -51,9 +53,23 @@ pub fn case(json: &Path) -> Case {
     Case {
         name: json.file_stem().unwrap().to_string_lossy().into_owned(),
         onnx: fs::read(json.with_extension("onnx")).unwrap(),
+        external: external(&json.with_extension("bin")),
         input_names: inputs.iter().map(|i| text(&i["name"])).collect(),
         inputs: inputs.iter().map(tensor).collect(),
         expected: content["expected"].as_array().unwrap().iter().map(expected).collect(),
+    }
+}
+
+fn external(path: &Path) -> Option<(String, Vec<u8>)> {
+    let name = path.file_name().unwrap().to_string_lossy().into_owned();
+    fs::read(path).ok().map(|content| (name, content))
+}
+
+impl Case {
+    pub fn load(&self, options: &LoadOptions) -> Result<LoadedModel, String> {
+        let files =
+            self.external.iter().map(|(name, content)| (name.clone(), &**content)).collect();
+        LoadedModel::load_with_files(&self.onnx, &files, options).map_err(|e| e.to_string())
     }
 }
 
