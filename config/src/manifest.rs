@@ -119,6 +119,12 @@ impl Manifest {
         Self::new(self.files)
     }
 
+    /// The same artifact with a file of tensor data, under the name that the ONNX file gives it.
+    pub fn with_external(mut self, path: String, size: u64, sha256: Digest) -> Self {
+        self.files.push(ManifestFile { path, size, sha256, role: FileRole::External });
+        Self::new(self.files)
+    }
+
     /// The files, sorted by path.
     pub fn files(&self) -> &[ManifestFile] {
         &self.files
@@ -132,6 +138,11 @@ impl Manifest {
     /// The golden cases, if the version has some.
     pub fn golden(&self) -> Option<&ManifestFile> {
         self.files.iter().find(|f| f.role == FileRole::Golden)
+    }
+
+    /// The files of tensor data.
+    pub fn external(&self) -> impl Iterator<Item = &ManifestFile> {
+        self.files.iter().filter(|f| f.role == FileRole::External)
     }
 
     /// The digest of the version: SHA-256 over one line per file.

@@ -2,6 +2,7 @@
 //! in a child process, then `ready` or `rejected`. Each step is durable before the next one
 //! begins, so that a process killed anywhere resumes the check at its next start.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
@@ -29,6 +30,22 @@ pub struct Wanted {
     pub model: ModelName,
     pub version: Option<Version>,
     pub info: VersionInfo,
+}
+
+/// The files of a version, stored.
+#[derive(Debug)]
+pub struct Kept {
+    pub model: Blob,
+    /// Tensor data by the names that the model gives its files.
+    pub external: BTreeMap<String, Blob>,
+    pub golden: Option<Blob>,
+}
+
+impl From<Blob> for Kept {
+    /// A model that is one file.
+    fn from(model: Blob) -> Self {
+        Self { model, external: BTreeMap::new(), golden: None }
+    }
 }
 
 /// What the sender of a file announced about it.
@@ -116,19 +133,26 @@ impl Pushes {
         Ok(blob)
     }
 
+    /// Stores a file of tensor data.
+    pub async fn keep_external(&self, bytes: ByteStream<'_>) -> Result<Blob, Problem> {
+        Ok(self.store.put(bytes, PutLimits::at_most(self.most_bytes)).await?)
+    }
+
     /// Registers files that are stored as a version.
     pub async fn register(
         &self,
         wanted: Wanted,
-        model: Blob,
-        golden: Option<Blob>,
+        files: Kept,
         actor: &Actor,
     ) -> Result<Registered, Problem> {
-        let manifest = Manifest::single_onnx(model.size, model.digest);
-        let manifest = match golden {
-            Some(golden) => manifest.with_golden(golden.size, golden.digest),
-            None => manifest,
-        };
+        let Kept { model, external, golden } = files;
+        let mut manifest = Manifest::single_onnx(model.size, model.digest);
+        if let Some(golden) = golden {
+            manifest = manifest.with_golden(golden.size, golden.digest);
+        }
+        for (name, blob) in external {
+            manifest = manifest.with_external(name, blob.size, blob.digest);
+        }
         let new = NewVersion {
             model: wanted.model,
             version: wanted.version,
@@ -278,8 +302,8 @@ impl Pushes {
     }
 
     async fn files(&self, record: &VersionRecord) -> Result<VersionFiles, String> {
-        let onnx = self.loader.read(&record.manifest).await?;
-        Ok(VersionFiles { onnx, golden: self.loader.read_golden(&record.manifest).await? })
+        let model = self.loader.read(&record.manifest).await?;
+        Ok(VersionFiles { model, golden: self.loader.read_golden(&record.manifest).await? })
     }
 
     /// What a finding means for the version, given what is stable now. All reasons are told

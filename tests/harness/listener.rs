@@ -109,6 +109,18 @@ impl Ask {
         self
     }
 
+    /// An upload of a model whose tensor data lies in files of these names.
+    pub fn upload_external(mut self, onnx: &[u8], files: &[(&str, &[u8])]) -> Self {
+        let part = |bytes: &[u8], name: &str| {
+            reqwest::multipart::Part::bytes(bytes.to_vec()).file_name(name.to_owned())
+        };
+        let form = reqwest::multipart::Form::new();
+        let form =
+            files.iter().fold(form, |form, (name, bytes)| form.part("external", part(bytes, name)));
+        self.request = self.request.multipart(form.part("model", part(onnx, "model.onnx")));
+        self
+    }
+
     /// The answer.
     ///
     /// # Panics

@@ -1,6 +1,8 @@
 //! Tiny models of every kind that the scenarios want, written byte by byte. Those whose answer
 //! tells which version ran, and plain networks, come from `load_tests::onnx_file`.
 
+pub mod odd;
+
 use load_tests::onnx_file::{Message, node, tensor};
 use load_tests::random::Random;
 

@@ -3,13 +3,12 @@
 use http::Method;
 use serde_json::json;
 use weighbridge_tests::gateway::any_row;
-use weighbridge_tests::onnx::{mlp, tag, unknown_operator};
+use weighbridge_tests::onnx::{mlp, odd, tag, unknown_operator};
 use weighbridge_tests::open_loop::OpenLoop;
 use weighbridge_tests::{Answer, Gateway};
 
-async fn upload(gateway: &Gateway, info: &serde_json::Value, onnx: &[u8]) -> Answer {
-    let ask = gateway.admin.ask(Method::POST, "/admin/v1/models/new/versions");
-    ask.upload(info, onnx).send().await
+async fn upload(gateway: &Gateway, model: &str, info: &serde_json::Value, onnx: &[u8]) -> Answer {
+    gateway.versions_ask(model).upload(info, onnx).send().await
 }
 
 #[tokio::test]
@@ -44,9 +43,9 @@ async fn a_file_that_is_not_as_announced_is_refused() {
     let gateway = Gateway::start().ready().await;
     let onnx = tag(1.0);
     let wrong = json!({"sha256": "0".repeat(64)});
-    upload(&gateway, &wrong, &onnx).await.refused(422, &["0000"]);
-    upload(&gateway, &json!({"size": 5}), &onnx).await.refused(422, &["5"]);
-    upload(&gateway, &json!({"colour": "red"}), &onnx).await.refused(400, &["colour"]);
+    upload(&gateway, "new", &wrong, &onnx).await.refused(422, &["0000"]);
+    upload(&gateway, "new", &json!({"size": 5}), &onnx).await.refused(422, &["5"]);
+    upload(&gateway, "new", &json!({"colour": "red"}), &onnx).await.refused(400, &["colour"]);
     let no_model = gateway.admin.ask(Method::POST, "/admin/v1/models/new/versions");
     let parts = "--b\r\ncontent-disposition: form-data; name=\"file\"\r\n\r\nx\r\n--b--\r\n";
     let no_model = no_model.header("content-type", "multipart/form-data; boundary=b");
@@ -89,6 +88,70 @@ async fn a_model_that_takes_too_much_memory_is_rejected_for_that_and_a_small_one
         assert_eq!(version["state"], "rejected", "{version}");
         let reason = version["reason"].as_str().expect("a reason");
         assert!(reason.contains("engine.vet_memory"), "{layers:?}: {reason}");
+        gateway.infer("steady", &any_row()).await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn graphs_that_cannot_be_are_rejected_and_everything_else_goes_on() {
+    let start = Gateway::start().model("steady", &tag(1.0)).setting("engine.vet_memory", "1GiB");
+    let gateway = start.setting("engine.vet_timeout", "20s").ready().await;
+    for (onnx, about) in [
+        (odd::cyclic(), "a circle"),
+        (odd::overflowing_weight(), "a weight of more elements than there are numbers"),
+        (odd::overflowing_input(), "rows that no memory holds"),
+        (odd::enormous_constant(), "a constant of 16 TiB"),
+    ] {
+        let version = gateway.push("odd", &onnx).await;
+        assert_eq!(version["state"], "rejected", "{about}: {version}");
+        let reason = version["reason"].as_str().expect("a reason");
+        assert!(reason.len() > 20, "{about}: {reason}");
+        gateway.infer("steady", &any_row()).await.expect(200);
+    }
+}
+
+/// Damage to files of every kind: what comes of each is a version that is ready or one that is
+/// rejected with a reason, and the gateway goes on. `DAMAGED_MODELS` is how many are tried.
+#[tokio::test]
+async fn damaged_models_are_found_out_or_served_and_never_bring_the_gateway_down() {
+    let wanted = std::env::var("DAMAGED_MODELS").ok().and_then(|n| n.parse().ok());
+    let rounds: u64 = wanted.unwrap_or(40);
+    let start = Gateway::start().model("steady", &tag(1.0)).setting("engine.vet_memory", "1GiB");
+    let gateway = start.setting("engine.vet_timeout", "20s").ready().await;
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../engine/tests/fixtures");
+    let entries = std::fs::read_dir(folder).expect("the fixtures");
+    let mut files: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    files.retain(|path| path.extension().is_some_and(|e| e == "onnx"));
+    files.retain(|path| path.metadata().is_ok_and(|m| m.len() < 20_000));
+    files.sort();
+    assert!(files.len() > 50, "{} fixtures", files.len());
+    let mut random = load_tests::random::Random::new(7);
+    let mut below = |limit: usize| (random.unit() * limit as f64) as usize;
+    for round in 0..rounds {
+        let path = &files[below(files.len())];
+        let mut onnx = std::fs::read(path).expect("a fixture");
+        for _ in 0..1 + below(3) {
+            let at = below(onnx.len());
+            match below(4) {
+                0 => onnx[at] ^= 1 << below(8),
+                1 => onnx[at] = [0, 0x7f, 0x80, 0xff][below(4)],
+                2 => onnx.truncate(at.max(1)),
+                _ => onnx.insert(at, below(256) as u8),
+            }
+        }
+        let about = format!("round {round}: {}", path.display());
+        let answer = upload(&gateway, "damaged", &json!({}), &onnx).await;
+        if answer.status == 422 {
+            answer.refused(422, &[]);
+            continue;
+        }
+        // The same file again is the same version.
+        let version = gateway.push("damaged", &onnx).await;
+        match version["state"].as_str() {
+            Some("ready") => {}
+            Some("rejected") => assert!(version["reason"].is_string(), "{about}: {version}"),
+            _ => panic!("{about}: {version}"),
+        }
         gateway.infer("steady", &any_row()).await.expect(200);
     }
 }

@@ -8,6 +8,7 @@ mod crashes;
 mod demo;
 mod engines;
 mod experiments;
+mod external_data;
 mod golden;
 mod independence;
 mod keys;

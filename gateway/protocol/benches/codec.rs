@@ -87,7 +87,7 @@ fn encode(c: &mut Criterion) {
             model_name: "mlp",
             model_version: "1",
             id: Some("a-request"),
-            outputs: &[("y", &tensor)],
+            outputs: &[("y", &tensor).into()],
         };
         group.throughput(Throughput::Bytes(v2::encode(&answer).len() as u64));
         group.bench_function(BenchmarkId::new("v2", format!("{rows}x{width}")), |b| {

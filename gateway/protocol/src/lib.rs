@@ -10,9 +10,11 @@ pub mod bind;
 pub mod elements;
 mod error;
 pub mod golden;
+mod output;
 pub mod v1;
 pub mod v2;
 mod write;
 
 pub use bind::{Bound, NamedTensor, bind};
 pub use error::BadRequest;
+pub use output::Output;

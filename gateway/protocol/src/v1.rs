@@ -17,6 +17,7 @@ use weighbridge_config::{Signature, Tensor, TensorData, V1Dialect};
 use crate::bind::NamedTensor;
 use crate::elements::{Append, Nesting};
 use crate::error::{BadRequest, shown};
+use crate::output::Output;
 use crate::write;
 
 /// Which of the two forms a request came in; the answer takes the same.
@@ -39,11 +40,11 @@ pub fn decode(body: &[u8], signature: &Signature) -> Result<(Form, Vec<NamedTens
     Ok((form, columns.into_tensors()?))
 }
 
-/// Writes the answer: `outputs` are names and tensors in signature order.
+/// Writes the answer: `outputs` stand in signature order; the rows of labelled ones are objects.
 pub fn encode(
     form: Form,
     dialect: V1Dialect,
-    outputs: &[(&str, &Tensor)],
+    outputs: &[Output<'_>],
 ) -> Result<Vec<u8>, BadRequest> {
     let mut out = Vec::with_capacity(256);
     match form {
@@ -58,10 +59,8 @@ pub fn encode(
             };
             out.extend_from_slice(key.as_bytes());
             match outputs {
-                [(_, only)] => write::nested(&mut out, only.shape(), only.data(), 0),
-                several => object(&mut out, several, |out, t| {
-                    write::nested(out, t.shape(), t.data(), 0);
-                }),
+                [only] => whole(&mut out, only),
+                several => object(&mut out, several, whole),
             }
         }
     }
@@ -69,9 +68,9 @@ pub fn encode(
     Ok(out)
 }
 
-fn rows(out: &mut Vec<u8>, outputs: &[(&str, &Tensor)]) -> Result<(), BadRequest> {
-    let count = outputs.first().map_or(0, |(_, t)| t.rows());
-    if outputs.iter().any(|(_, t)| t.shape().first() != Some(&count)) {
+fn rows(out: &mut Vec<u8>, outputs: &[Output<'_>]) -> Result<(), BadRequest> {
+    let count = outputs.first().map_or(0, |o| o.tensor.rows());
+    if outputs.iter().any(|o| o.tensor.shape().first() != Some(&count)) {
         return Err(BadRequest::new(
             "the model's outputs do not have one element per instance: ask with \"inputs\" instead of \"instances\"",
         ));
@@ -82,25 +81,39 @@ fn rows(out: &mut Vec<u8>, outputs: &[(&str, &Tensor)]) -> Result<(), BadRequest
             out.push(b',');
         }
         match outputs {
-            [(_, only)] => write::nested_row(out, only.shape(), only.data(), row),
-            several => object(out, several, |out, t| {
-                write::nested_row(out, t.shape(), t.data(), row);
-            }),
+            [only] => one_row(out, only, row),
+            several => object(out, several, |out, output| one_row(out, output, row)),
         }
     }
     out.push(b']');
     Ok(())
 }
 
-fn object(out: &mut Vec<u8>, outputs: &[(&str, &Tensor)], value: impl Fn(&mut Vec<u8>, &Tensor)) {
+fn whole(out: &mut Vec<u8>, output: &Output<'_>) {
+    if output.is_labelled() {
+        output.write_by_label(out);
+    } else {
+        write::nested(out, output.tensor.shape(), output.tensor.data(), 0);
+    }
+}
+
+fn one_row(out: &mut Vec<u8>, output: &Output<'_>, row: usize) {
+    if output.is_labelled() {
+        output.write_row_by_label(out, row);
+    } else {
+        write::nested_row(out, output.tensor.shape(), output.tensor.data(), row);
+    }
+}
+
+fn object(out: &mut Vec<u8>, outputs: &[Output<'_>], value: impl Fn(&mut Vec<u8>, &Output<'_>)) {
     out.push(b'{');
-    for (place, (name, tensor)) in outputs.iter().enumerate() {
+    for (place, output) in outputs.iter().enumerate() {
         if place > 0 {
             out.push(b',');
         }
-        write::string(out, name);
+        write::string(out, output.name);
         out.push(b':');
-        value(out, tensor);
+        value(out, output);
     }
     out.push(b'}');
 }

@@ -16,6 +16,7 @@ use weighbridge_config::{Datatype, Tensor, TensorData, tensor::element_count};
 use crate::bind::NamedTensor;
 use crate::elements::{Append, Nesting, append_json};
 use crate::error::{BadRequest, shown};
+use crate::output::Output;
 use crate::write;
 
 /// A decoded inference request, not yet held against a model.
@@ -60,13 +61,13 @@ pub struct InferResponse<'a> {
     pub model_name: &'a str,
     pub model_version: &'a str,
     pub id: Option<&'a str>,
-    /// Name and tensor of each output, in the order asked for.
-    pub outputs: &'a [(&'a str, &'a Tensor)],
+    /// The outputs in the order asked for; a labelled one gets the parameter `by_label`.
+    pub outputs: &'a [Output<'a>],
 }
 
 /// Writes the answer of `infer`. NaN and infinities become `null`: JSON has no word for them.
 pub fn encode(answer: &InferResponse<'_>) -> Vec<u8> {
-    let elements: usize = answer.outputs.iter().map(|(_, t)| t.data().len()).sum();
+    let elements: usize = answer.outputs.iter().map(|o| o.tensor.data().len()).sum();
     let mut out = Vec::with_capacity(160 + answer.outputs.len() * 80 + elements * 12);
     out.extend_from_slice(b"{\"model_name\":");
     write::string(&mut out, answer.model_name);
@@ -77,7 +78,8 @@ pub fn encode(answer: &InferResponse<'_>) -> Vec<u8> {
         write::string(&mut out, id);
     }
     out.extend_from_slice(b",\"outputs\":[");
-    for (place, (name, tensor)) in answer.outputs.iter().enumerate() {
+    for (place, output) in answer.outputs.iter().enumerate() {
+        let Output { name, tensor, .. } = output;
         if place > 0 {
             out.push(b',');
         }
@@ -89,6 +91,11 @@ pub fn encode(answer: &InferResponse<'_>) -> Vec<u8> {
         write::shape(&mut out, tensor.shape());
         out.extend_from_slice(b",\"data\":");
         write::flat(&mut out, tensor.data());
+        if output.is_labelled() {
+            out.extend_from_slice(b",\"parameters\":{\"by_label\":");
+            output.write_by_label(&mut out);
+            out.push(b'}');
+        }
         out.push(b'}');
     }
     out.extend_from_slice(b"]}");

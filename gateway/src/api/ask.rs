@@ -64,6 +64,19 @@ fn text_header<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<
     Ok(Some(text.trim()))
 }
 
+/// Whether the answer shall name the elements of its outputs: `weighbridge-labels: map`.
+pub fn wants_labels(headers: &HeaderMap) -> Result<bool, Problem> {
+    match text_header(headers, "weighbridge-labels")? {
+        None => Ok(false),
+        Some("map") => Ok(true),
+        Some(other) => {
+            let came: String = other.chars().take(40).collect();
+            let detail = format!("weighbridge-labels is \"{came}\": wanted map");
+            Err(Problem::new(Kind::InvalidRequest, detail))
+        }
+    }
+}
+
 /// A version of a path; anything that is no version number is a version nobody has.
 pub fn parse_version(text: &str) -> Result<Version, Problem> {
     text.parse()

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, header};
 use weighbridge_config::Tensor;
+use weighbridge_protocol::Output;
 use weighbridge_protocol::bind::{NamedTensor, bind, requested_outputs};
 use weighbridge_protocol::{v1 as v1_form, v2 as v2_form};
 use weighbridge_routing::{Decision, Variant, decide};
@@ -152,6 +153,7 @@ async fn infer(
                 "binary tensor data came (Inference-Header-Content-Length): this server takes JSON",
             )));
         }
+        let by_label = ask::wants_labels(&parts.headers)?;
         // An experiment whose unit is in the body decides once that is read.
         let is_early = model.experiment.as_ref().is_none_or(|e| !e.wants_body());
         let early =
@@ -163,21 +165,16 @@ async fn infer(
             Some(routed) => routed,
             None => route(gateway, model, path, &parts, Some(&decoded), arrived)?,
         };
-        let signature = Arc::clone(&routed.version.signature);
-        let places = requested_outputs(decoded.outputs.as_deref(), &signature)?;
+        let asked = decoded.outputs.as_deref();
+        let mut places = requested_outputs(asked, &routed.version.signature)?;
         let served = run(gateway, &routed, decoded.inputs).await?;
-        let (signature, places) = match &served.rescued_from {
-            None => (signature, places),
-            Some(_) => {
-                let signature = Arc::clone(&served.version.signature);
-                let places = requested_outputs(decoded.outputs.as_deref(), &signature)?;
-                (signature, places)
-            }
-        };
+        if served.rescued_from.is_some() {
+            places = requested_outputs(asked, &served.version.signature)?;
+        }
         let outputs = &served.answer.outputs;
-        let named: Vec<(&str, &Tensor)> = places
+        let named: Vec<Output<'_>> = places
             .iter()
-            .filter_map(|p| Some((signature.outputs[*p].name.as_str(), outputs.get(*p)?)))
+            .filter_map(|p| Some(named(&served, *p, outputs.get(*p)?, by_label)))
             .collect();
         let encoded = v2_form::encode(&v2_form::InferResponse {
             model_name: model.name.as_str(),
@@ -200,16 +197,16 @@ async fn predict(
     let (parts, body) = request.into_parts();
     let model = &awake::model(gateway, name, path, &parts.headers, arrived).await?;
     let answered = async {
+        let by_label = ask::wants_labels(&parts.headers)?;
         let routed = route(gateway, model, path, &parts, None, arrived)?;
         let bytes = read(gateway, body).await?;
         let signature = Arc::clone(&routed.version.signature);
         let (form, inputs) = relieved(bytes.len(), || v1_form::decode(&bytes, &signature))?;
         drop(bytes);
         let served = run(gateway, &routed, inputs).await?;
-        let signature = &served.version.signature;
-        let outputs = &served.answer.outputs;
-        let named: Vec<(&str, &Tensor)> =
-            signature.outputs.iter().map(|o| o.name.as_str()).zip(outputs).collect();
+        let outputs = served.answer.outputs.iter().enumerate();
+        let named: Vec<Output<'_>> =
+            outputs.map(|(place, tensor)| named(&served, place, tensor, by_label)).collect();
         let encoded = v1_form::encode(form, model.settings.v1_dialect, &named)?;
         Ok(respond(&routed, &served, encoded))
     };
@@ -246,6 +243,18 @@ fn route(
     // Put there by the outermost layer.
     let id = request.extensions.get().cloned().unwrap_or_else(|| RequestId::of(headers));
     Ok(Routed { id, model: Arc::clone(model), version, decision, coin, arrived, deadline })
+}
+
+/// Output number `place` as it is written.
+fn named<'a>(served: &'a Served, place: usize, tensor: &'a Tensor, by_label: bool) -> Output<'a> {
+    let version = &served.version;
+    let spec = &version.signature.outputs[place];
+    let output = Output::from((spec.name.as_str(), tensor));
+    if !by_label || spec.labels.is_empty() {
+        return output;
+    }
+    // Names that were given at the push come before those of the file.
+    output.labelled(&spec.labels).labelled(&version.class_names)
 }
 
 async fn read(gateway: &Gateway, body: Body) -> Result<Bytes, Problem> {

@@ -125,7 +125,7 @@ async fn publish(
     let wanted = with_free_number(gateway, wanted, &onnx).await;
     let registered = async {
         let blob = gateway.pushes.keep_model(stream_of(onnx), Announced::default()).await?;
-        gateway.pushes.register(wanted, blob, None, &actor).await
+        gateway.pushes.register(wanted, blob.into(), &actor).await
     };
     let registered = registered.await.map_err(|p| failed(p.detail.into_owned()))?;
     let (mut record, needs_check) = (registered.record.clone(), registered.needs_check);

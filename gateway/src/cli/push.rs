@@ -10,7 +10,7 @@ use super::client::Client;
 use super::error::CliError;
 use super::operations::{self, Finished};
 use super::progress::Steps;
-use super::upload::{self, GoldenFile, ModelFile};
+use super::upload::{self, ExternalFile, Files, GoldenFile, ModelFile};
 use super::wire::{ServedModel, model_path};
 use super::{Globals, IfRevision, configure, key_value, report, show};
 
@@ -72,9 +72,10 @@ pub async fn run(args: &Args, globals: &Globals) -> Result<(), CliError> {
     let before = client.find(&model_path(&args.name, "")).await?;
     let before: Option<ServedModel> = before.map(|answer| answer.parse()).transpose()?;
     let golden = args.golden.as_deref().map(GoldenFile::open).transpose()?;
-    let file = ModelFile::open(&args.file)?;
+    let external = ExternalFile::of_model(&args.file)?;
+    let files = Files { model: ModelFile::open(&args.file)?, external, golden };
     let (name, version, info) = (&args.name, args.version, info(args));
-    let operation = upload::send(&client, name, version, &info, file, golden).await?;
+    let operation = upload::send(&client, name, version, &info, files).await?;
     let Finished { operation, answer } = wait(&client, &operation).await?;
     if globals.json {
         show::json(&answer)?;

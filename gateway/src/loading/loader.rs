@@ -1,5 +1,6 @@
 //! The threads that load.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,9 +17,33 @@ use crate::edge::problem::chain;
 /// Loads run below everything else (the niceness of Unix: larger is lower).
 const NICENESS: i32 = 5;
 
+/// The bytes that a model is loaded from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ModelFiles {
+    pub onnx: Bytes,
+    /// Tensor data by the names that the ONNX file gives its files.
+    pub external: BTreeMap<String, Bytes>,
+}
+
+impl ModelFiles {
+    /// The length of all files together.
+    pub fn bytes(&self) -> usize {
+        self.onnx.len() + self.external.values().map(Bytes::len).sum::<usize>()
+    }
+
+    /// Loads the model.
+    ///
+    /// # Errors
+    /// Those of [`LoadedModel::load_with_files`].
+    pub fn load(&self, options: &LoadOptions) -> Result<LoadedModel, weighbridge_engine::Error> {
+        let files = self.external.iter().map(|(name, bytes)| (name.clone(), &**bytes)).collect();
+        LoadedModel::load_with_files(&self.onnx, &files, options)
+    }
+}
+
 enum Order {
     Load {
-        onnx: Bytes,
+        files: ModelFiles,
         options: LoadOptions,
         reply: oneshot::Sender<Result<LoadedModel, String>>,
     },
@@ -64,8 +89,8 @@ impl Loader {
                     // Priority is a courtesy to live requests, not a condition.
                     let _ = rustix::process::nice(NICENESS);
                     for order in inbox {
-                        if let Order::Load { onnx, options, reply } = order {
-                            let loaded = LoadedModel::load(&onnx, &options);
+                        if let Order::Load { files, options, reply } = order {
+                            let loaded = files.load(&options);
                             let _ = reply.send(loaded.map_err(|e| chain(&e)));
                         }
                         super::memory::give_back();
@@ -82,12 +107,12 @@ impl Loader {
     /// One sentence that says what stands in the way.
     pub async fn load(&self, record: &VersionRecord) -> Result<(LoadedModel, Duration), String> {
         let started = Instant::now();
-        let onnx = self.read(&record.manifest).await?;
+        let files = self.read(&record.manifest).await?;
         let engine = report::engine_of(record).into();
         let options = LoadOptions { engine, ..self.options.clone() };
         let (reply, outcome) = oneshot::channel();
         let stopped = || "the gateway is going away".to_owned();
-        self.orders.send(Order::Load { onnx, options, reply }).map_err(|_| stopped())?;
+        self.orders.send(Order::Load { files, options, reply }).map_err(|_| stopped())?;
         let model = outcome.await.map_err(|_| stopped())??;
         Ok((model, started.elapsed()))
     }
@@ -97,10 +122,17 @@ impl Loader {
         Farewell(self.orders.clone())
     }
 
-    /// The verified bytes of the ONNX file.
-    pub async fn read(&self, manifest: &Manifest) -> Result<Bytes, String> {
+    /// The verified bytes of the ONNX file and of the files beside it.
+    pub async fn read(&self, manifest: &Manifest) -> Result<ModelFiles, String> {
         let digest: Digest = manifest.model().ok_or("the artifact has no ONNX file")?.sha256;
-        self.store.read(digest).await.map_err(|e| chain(&e))
+        let onnx = self.store.read(digest).await.map_err(|e| chain(&e))?;
+        let mut external = BTreeMap::new();
+        for file in manifest.external() {
+            let bytes = self.store.read(file.sha256).await;
+            let bytes = bytes.map_err(|e| format!("{}: {}", file.path, chain(&e)))?;
+            external.insert(file.path.clone(), bytes);
+        }
+        Ok(ModelFiles { onnx, external })
     }
 
     /// The verified bytes of the golden cases, if there are any.

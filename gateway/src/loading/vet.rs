@@ -6,8 +6,8 @@
 //! bounds the wall time and reads the lines; a child that dies without a finding is itself the
 //! finding, and its last line says what it was at.
 //!
-//! On standard input stand two lengths in bytes (unsigned, 64 bits, little-endian), that of the
-//! ONNX file and that of the golden cases (0: none), and then both files.
+//! On standard input stands the length in bytes (unsigned, 64 bits, little-endian) of a head in
+//! JSON, the head, which gives the lengths of the files, and then the files.
 
 mod child;
 
@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use weighbridge_config::EngineChoice;
 
+use crate::loading::loader::ModelFiles;
 use crate::loading::report::Report;
 
 pub use child::{resident_bytes, vet_standard_input};
@@ -64,9 +65,9 @@ impl Finding {
 }
 
 /// The files of a version.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VersionFiles {
-    pub onnx: Bytes,
+    pub model: ModelFiles,
     pub golden: Option<Bytes>,
 }
 
@@ -79,15 +80,31 @@ enum Line {
     Found(Finding),
 }
 
-/// Lengths of the files as they stand before them.
-type Head = [u8; 16];
+/// What stands before the files, in JSON: how long they are, in the order in which they follow.
+#[derive(Debug, Serialize, Deserialize)]
+struct Head {
+    onnx: u64,
+    /// 0: there are none.
+    golden: u64,
+    external: Vec<(String, u64)>,
+}
 
-fn head_of(files: &VersionFiles) -> Head {
-    let length = |bytes: &[u8]| (bytes.len() as u64).to_le_bytes();
-    let mut head = [0; 16];
-    head[..8].copy_from_slice(&length(&files.onnx));
-    head[8..].copy_from_slice(&length(files.golden.as_deref().unwrap_or_default()));
-    head
+impl VersionFiles {
+    /// The head and its length, and then the files.
+    fn parts(&self) -> std::io::Result<Vec<Bytes>> {
+        let length = |bytes: &Bytes| bytes.len() as u64;
+        let ModelFiles { onnx, external } = &self.model;
+        let golden = self.golden.clone().unwrap_or_default();
+        let head = Head {
+            onnx: length(onnx),
+            golden: length(&golden),
+            external: external.iter().map(|(name, bytes)| (name.clone(), length(bytes))).collect(),
+        };
+        let head = Bytes::from(serde_json::to_vec(&head)?);
+        let head_length = Bytes::copy_from_slice(&length(&head).to_le_bytes());
+        let files = [head_length, head, onnx.clone(), golden];
+        Ok(files.into_iter().chain(external.values().cloned()).collect())
+    }
 }
 
 /// Checks a version in a child process: the very file that this process runs, even when another
@@ -104,6 +121,7 @@ pub async fn vet(
     if let Some(library) = &engine.library {
         library_args.extend([OsStr::new("--onnxruntime"), library.as_os_str()]);
     }
+    let parts = files.parts()?;
     let mut child = tokio::process::Command::new("/proc/self/exe")
         .arg("vet")
         .args(library_args)
@@ -126,8 +144,7 @@ pub async fn vet(
     let talk = async {
         let send = async {
             let Some(mut stdin) = stdin else { return };
-            let golden = files.golden.as_deref().unwrap_or_default();
-            for part in [&head_of(&files)[..], &files.onnx, golden] {
+            for part in &parts {
                 // A child that died has closed its end: its exit tells why.
                 if stdin.write_all(part).await.is_err() {
                     return;

@@ -83,7 +83,7 @@ fn each_mistake_is_named() {
 fn answers_take_the_form_of_the_question() {
     let label = Tensor::new(vec![2], TensorData::Int64(vec![7, 1])).unwrap();
     let p = Tensor::new(vec![2, 2], TensorData::Fp32(vec![0.25, 0.75, 1.0, 0.0])).unwrap();
-    let both: &[(&str, &Tensor)] = &[("label", &label), ("p", &p)];
+    let both: &[Output<'_>] = &[("label", &label).into(), ("p", &p).into()];
     let text = |form, dialect, outputs| {
         String::from_utf8(encode(form, dialect, outputs).unwrap()).unwrap()
     };
@@ -101,5 +101,16 @@ fn answers_take_the_form_of_the_question() {
         r#"{"predictions":{"label":[7,1],"p":[[0.25,0.75],[1.0,0.0]]}}"#
     );
     let scalar = Tensor::new(vec![], TensorData::Int64(vec![7])).unwrap();
-    assert!(encode(Form::Row, V1Dialect::Tfs, &[("a", &label), ("b", &scalar)]).is_err());
+    let odd = [("a", &label).into(), ("b", &scalar).into()];
+    assert!(encode(Form::Row, V1Dialect::Tfs, &odd).is_err());
+    let names = ["no".to_owned(), "yes".to_owned()];
+    let labelled = [both[0], both[1].labelled(&names)];
+    assert_eq!(
+        text(Form::Row, V1Dialect::Tfs, &labelled),
+        r#"{"predictions":[{"label":7,"p":{"no":0.25,"yes":0.75}},{"label":1,"p":{"no":1.0,"yes":0.0}}]}"#
+    );
+    assert_eq!(
+        text(Form::Column, V1Dialect::Tfs, &labelled[1..]),
+        r#"{"outputs":[{"no":0.25,"yes":0.75},{"no":1.0,"yes":0.0}]}"#
+    );
 }

@@ -135,7 +135,7 @@ fn an_answer_is_json_with_flat_data() {
         model_name: "m",
         model_version: "3",
         id: Some("q\n"),
-        outputs: &[("p", &floats), ("label", &labels)],
+        outputs: &[("p", &floats).into(), ("label", &labels).into()],
     });
     let json: serde_json::Value = serde_json::from_slice(&encoded).unwrap();
     let wanted = serde_json::json!({
@@ -146,6 +146,24 @@ fn an_answer_is_json_with_flat_data() {
         ]
     });
     assert_eq!(json, wanted);
+}
+
+#[test]
+fn a_labelled_output_also_has_its_rows_by_label() {
+    let scores = Tensor::new(vec![1, 2], TensorData::Fp32(vec![0.25, 0.75])).unwrap();
+    let names = ["no".to_owned(), "yes".to_owned()];
+    let encoded = encode(&InferResponse {
+        model_name: "m",
+        model_version: "3",
+        id: None,
+        outputs: &[Output::from(("p", &scores)).labelled(&names)],
+    });
+    let json: serde_json::Value = serde_json::from_slice(&encoded).unwrap();
+    let wanted = serde_json::json!({
+        "name": "p", "datatype": "FP32", "shape": [1, 2], "data": [0.25, 0.75],
+        "parameters": {"by_label": [{"no": 0.25, "yes": 0.75}]},
+    });
+    assert_eq!(json["outputs"][0], wanted);
 }
 
 #[test]

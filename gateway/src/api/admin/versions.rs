@@ -1,5 +1,6 @@
 //! Versions: pushed as streamed uploads, listed, put away, deleted.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use crate::api::extract::Path;
 use crate::edge::auth::Principal;
 use crate::edge::problem::{Kind, Problem};
 use crate::gateway::Gateway;
-use crate::push::{Announced, Wanted};
+use crate::push::{Announced, Kept, Wanted};
 
 /// `GET /models/{model}/versions`
 pub async fn list(
@@ -55,10 +56,12 @@ struct Info {
 
 /// More than this is no description of a file.
 const MOST_INFO_BYTES: usize = 1 << 20;
+/// Exporters that write a file for each weight write hundreds.
+const MOST_EXTERNAL: usize = 4096;
 
 /// `POST /models/{model}/versions`: `multipart/form-data` with a part `info` (JSON, optional),
-/// a part `golden` (JSON, optional) and a part `model` (the file, streamed); `info` stands
-/// before `model`. Answers 202 with an operation to poll.
+/// a part `golden` (JSON, optional), a part `external` for each file of tensor data and a part
+/// `model` (the file, streamed); `info` stands before `model`. Answers 202 with an operation to poll.
 pub async fn push(
     State(gateway): State<Arc<Gateway>>,
     principal: Extension<Principal>,
@@ -101,6 +104,7 @@ async fn discard(mut parts: Multipart) {
 struct Came {
     info: Option<Info>,
     golden: Option<Blob>,
+    external: BTreeMap<String, Blob>,
     model: Option<Blob>,
 }
 
@@ -123,6 +127,18 @@ async fn receive(
             Some("golden") => {
                 came.golden = Some(gateway.pushes.keep_golden(bytes_of(part)).await?);
             }
+            Some("external") => {
+                let name = external_name(&part)?;
+                if came.external.contains_key(&name) {
+                    return Err(came_twice(&name));
+                }
+                if came.external.len() == MOST_EXTERNAL {
+                    let detail = format!("more than {MOST_EXTERNAL} parts \"external\" came");
+                    return Err(Problem::new(Kind::InvalidRequest, detail));
+                }
+                let blob = gateway.pushes.keep_external(bytes_of(part)).await?;
+                came.external.insert(name, blob);
+            }
             Some("model") if came.model.is_some() => return Err(came_twice("model")),
             Some("model") => {
                 let info = came.info.as_ref();
@@ -133,20 +149,21 @@ async fn receive(
             other => {
                 let other: String = other.unwrap_or("").chars().take(60).collect();
                 let detail = format!(
-                    "unknown part \"{other}\": wanted \"info\", then \"golden\" and \"model\""
+                    "unknown part \"{other}\": wanted \"info\", then \"golden\", \"external\" and \"model\""
                 );
                 return Err(Problem::new(Kind::InvalidRequest, detail));
             }
         }
     }
-    let Some(file) = came.model else {
+    let Some(model_file) = came.model else {
         let detail = "the upload has no part \"model\" with the ONNX file";
         return Err(Problem::new(Kind::InvalidRequest, detail));
     };
+    let files = Kept { model: model_file, external: came.external, golden: came.golden };
     let info = came.info.unwrap_or_default();
     let wanted = Wanted { model, version: info.version, info: info.described() };
     let asked = wanted.info.allow_incompatible;
-    let registered = gateway.pushes.register(wanted, file, came.golden, actor).await?;
+    let registered = gateway.pushes.register(wanted, files, actor).await?;
     let record = &registered.record;
     let is_late = record.state == VersionState::Checking && !record.info.allow_incompatible;
     if asked && is_late {
@@ -159,6 +176,20 @@ async fn receive(
         return Err(Problem::new(Kind::Conflict, detail));
     }
     Ok(registered)
+}
+
+/// The name of a part `external`: that by which the model refers to the file.
+fn external_name(part: &Field<'_>) -> Result<String, Problem> {
+    let name = part.file_name().unwrap_or_default();
+    if weighbridge_engine::is_external_name(name) {
+        return Ok(name.to_owned());
+    }
+    let came: String = name.chars().take(100).collect();
+    let detail = format!(
+        "a part \"external\" has the file name \"{came}\": wanted the name by which the model \
+         refers to the file, such as model.onnx.data"
+    );
+    Err(Problem::new(Kind::InvalidRequest, detail))
 }
 
 fn bytes_of(part: Field<'_>) -> ByteStream<'_> {

@@ -137,7 +137,7 @@ async fn an_upload_arrives_whole_with_the_info_first() {
     };
     let (name, version) = ("fraud".parse().unwrap(), "3".parse().ok());
     let model = ModelFile::open(file.path()).unwrap();
-    let started = upload::send(&client(&url), &name, version, &info, model, None).await.unwrap();
+    let started = upload::send(&client(&url), &name, version, &info, model.into()).await.unwrap();
     let told = started.result.unwrap();
     let (size, sha256) = (bytes.len(), Digest::of(&bytes));
     assert_eq!(told["arrived"], json!({"size": size, "sha256": sha256}));
@@ -167,7 +167,7 @@ async fn an_upload_that_is_refused_early_is_not_sent_to_its_end() {
     let (size, sha256) = (64 << 20, Digest::of(b"unread"));
     let model = ModelFile { file: file.reopen().unwrap(), size, sha256 };
     let (name, info, client) = ("fraud".parse().unwrap(), VersionInfo::default(), client(&url));
-    let sent = upload::send(&client, &name, None, &info, model, None);
+    let sent = upload::send(&client, &name, None, &info, model.into());
     let (_connection, sent) = tokio::join!(server, sent);
     let error = sent.unwrap_err();
     assert_eq!(error.exit, Exit::Refused, "{error}");

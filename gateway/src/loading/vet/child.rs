@@ -1,5 +1,6 @@
 //! The child's side of the check.
 
+use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::time::Instant;
 
@@ -10,6 +11,7 @@ use weighbridge_engine::{LoadOptions, LoadedModel};
 
 use super::{Finding, Head, Line, VersionFiles, VetEngine, VetLimits, out_of_memory};
 use crate::edge::problem::chain;
+use crate::loading::loader::ModelFiles;
 use crate::loading::report::Report;
 use crate::loading::{LOAD_STACK_BYTES, golden, memory};
 
@@ -55,21 +57,25 @@ fn check_on_thread(max_batch_rows: usize, engine: VetEngine) -> io::Result<Findi
 
 /// Reads what [`super::vet`] sends.
 fn read_files(input: &mut impl Read) -> io::Result<VersionFiles> {
-    let mut head: Head = [0; 16];
-    input.read_exact(&mut head)?;
-    let (onnx, golden) = head.split_at(8);
-    let mut file = |length: &[u8]| {
-        let length = length.try_into().map_or(0, u64::from_le_bytes);
+    let mut length = [0; 8];
+    input.read_exact(&mut length)?;
+    let mut file = |length: u64| {
         let mut bytes = Vec::new();
         let read = input.by_ref().take(length).read_to_end(&mut bytes)?;
         if read as u64 == length {
-            Ok(bytes)
+            Ok(Bytes::from(bytes))
         } else {
             Err(io::Error::from(ErrorKind::UnexpectedEof))
         }
     };
-    let (onnx, golden) = (Bytes::from(file(onnx)?), file(golden)?);
-    Ok(VersionFiles { onnx, golden: (!golden.is_empty()).then(|| golden.into()) })
+    let head: Head = serde_json::from_slice(&file(u64::from_le_bytes(length))?)?;
+    let (onnx, golden) = (file(head.onnx)?, file(head.golden)?);
+    let mut external = BTreeMap::new();
+    for (name, length) in head.external {
+        external.insert(name, file(length)?);
+    }
+    let golden = (!golden.is_empty()).then_some(golden);
+    Ok(VersionFiles { model: ModelFiles { onnx, external }, golden })
 }
 
 /// Of a model below this size a second load is measured: the first one also brings in what the
@@ -78,17 +84,17 @@ const SMALL_BYTES: usize = 4 << 20;
 
 fn check(files: &VersionFiles, options: &LoadOptions) -> Finding {
     let mut before = allocated_bytes();
-    let model = match LoadedModel::load(&files.onnx, options) {
+    let model = match files.model.load(options) {
         Ok(model) => model,
         Err(error) => return Finding::unfit(chain(&error)),
     };
     let mut report = Box::new(Report::on(&model, options.engine));
     let mut second = None;
-    if files.onnx.len() < SMALL_BYTES {
+    if files.model.bytes() < SMALL_BYTES {
         memory::give_back();
         before = allocated_bytes();
         let engine = model.load_report().decision.engine.into();
-        second = LoadedModel::load(&files.onnx, &LoadOptions { engine, ..options.clone() }).ok();
+        second = files.model.load(&LoadOptions { engine, ..options.clone() }).ok();
     }
     // What loading took and no longer needs is none of the model's.
     memory::give_back();
@@ -155,23 +161,21 @@ pub fn resident_bytes() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::loading::vet::head_of;
-
-    fn sent(files: &VersionFiles) -> Vec<u8> {
-        let golden = files.golden.as_deref().unwrap_or_default();
-        [&head_of(files)[..], &files.onnx, golden].concat()
-    }
-
     #[test]
     fn files_arrive_as_they_were_sent() {
+        let weights = [("w.bin", &b"1234"[..]), ("data/v", b"")];
+        let weights = weights.map(|(name, bytes)| (name.to_owned(), Bytes::from_static(bytes)));
         for golden in [None, Some(Bytes::from_static(b"{}"))] {
-            let files = VersionFiles { onnx: Bytes::from_static(b"onnx"), golden };
-            let sent = sent(&files);
-            let read = read_files(&mut &sent[..]).unwrap();
-            assert_eq!((&read.onnx, &read.golden), (&files.onnx, &files.golden));
-            for cut in 0..sent.len() {
-                let error = read_files(&mut &sent[..cut]).unwrap_err();
-                assert_eq!(error.kind(), ErrorKind::UnexpectedEof, "{cut}");
+            for external in [BTreeMap::new(), BTreeMap::from(weights.clone())] {
+                let model = ModelFiles { onnx: Bytes::from_static(b"onnx"), external };
+                let files = VersionFiles { model, golden: golden.clone() };
+                let sent = files.parts().unwrap().concat();
+                let read = read_files(&mut &sent[..]).unwrap();
+                assert_eq!(read, files);
+                for cut in 0..sent.len() {
+                    let error = read_files(&mut &sent[..cut]).unwrap_err();
+                    assert_eq!(error.kind(), ErrorKind::UnexpectedEof, "{cut}");
+                }
             }
         }
     }
