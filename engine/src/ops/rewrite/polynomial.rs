@@ -22,7 +22,7 @@ pub(super) fn rewrite(model: &mut TypedModel) -> TractResult<()> {
 
 /// The input and the columns of a Concat that consists of products only.
 fn products(model: &TypedModel, node: &TypedNode) -> TractResult<Option<(OutletId, Products)>> {
-    if !node.op_as::<TypedConcat>().is_some_and(|concat| concat.axis == 1) {
+    if node.op_as::<TypedConcat>().is_none_or(|concat| concat.axis != 1) {
         return Ok(None);
     }
     let mut input = None;
