@@ -88,7 +88,7 @@ pub(crate) fn load(
         let model = make(&rewrite)?;
         let optimise_ms = start.elapsed().as_secs_f64() * 1e3;
         let found = guarded("reading the model's signature", || {
-            signature::find(&model, &inputs, &outputs, reading)
+            signature::find(&model, &inputs, &outputs, reading, proto)
         })?;
         let Some(found) = found else { continue };
         notes.extend(found.notes);

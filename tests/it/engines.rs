@@ -50,6 +50,8 @@ async fn a_loop_and_a_sequence_are_served_through_auto_and_survive_a_restart() {
     assert_eq!(version["report"]["engine"]["asked"], "auto");
     assert_eq!(version["report"]["signature"]["batchable"], true);
     gateway.cli(&["versions", "loop"]).await.ended(0, &["ENGINE", "onnxruntime"]);
+    let (ended, said) = gateway.terminate().await;
+    assert!(ended.success(), "the library is open when the process ends: {ended:?}\n{said}");
     gateway.restart().await;
     check(&gateway).await;
 }

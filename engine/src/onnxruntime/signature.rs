@@ -7,11 +7,13 @@
 //! counts the rows again.
 
 use ort::value::{Outlet, ValueType};
+use tract_onnx::pb::ModelProto;
 use weighbridge_config::{Signature, Tensor, TensorSpec};
 
 use super::OrtModel;
 use super::exchange::datatype;
 use crate::error::{Error, ErrorKind};
+use crate::inspect::each_node;
 use crate::load::candidate::may_batch;
 use crate::load::declared::{Axis, DeclaredInput, DeclaredOutput};
 use crate::probe::probe_inputs;
@@ -59,6 +61,7 @@ pub(super) fn find(
     inputs: &[DeclaredInput],
     outputs: &[DeclaredOutput],
     reading: Reading,
+    proto: &ModelProto,
 ) -> Result<Option<Found>, Error> {
     let mut signature = declared(model, inputs, outputs, reading)?;
     let known: Vec<Vec<i64>> = signature.outputs.iter().map(|o| o.shape.clone()).collect();
@@ -78,7 +81,9 @@ pub(super) fn find(
     }
     let mut notes = Vec::new();
     let why_alone = match &failed {
-        None if has_rows => loses_rows(&signature, &seen),
+        None if has_rows => {
+            loses_rows(&signature, &seen).or_else(|| padded(&signature, &seen, proto))
+        }
         _ => None,
     };
     let may_batch = has_rows && failed.is_none() && why_alone.is_none();
@@ -203,6 +208,42 @@ fn loses_rows(signature: &Signature, seen: &[(usize, Vec<Vec<usize>>)]) -> Optio
             })
         })
     })
+}
+
+/// Operators whose outputs are as long as their inputs' values make them.
+const BY_VALUES: [&str; 9] = [
+    "Compress",
+    "Loop",
+    "NonMaxSuppression",
+    "NonZero",
+    "Range",
+    "SequenceMap",
+    "StringSplit",
+    "Tokenizer",
+    "Unique",
+];
+
+/// Why rows may be padded to the longest of them, so that callers would see whom they shared a
+/// run with: the first output with an open axis, in a model with such an operator. Made-up rows
+/// need not show it.
+fn padded(
+    signature: &Signature,
+    seen: &[(usize, Vec<Vec<usize>>)],
+    proto: &ModelProto,
+) -> Option<String> {
+    let (_, of_one) = seen.first()?;
+    let mut operator = None;
+    each_node(proto, &mut |node| {
+        let by_values = BY_VALUES.contains(&&*node.op_type);
+        operator = operator.or(by_values.then_some(&node.op_type));
+    });
+    let operator = operator?;
+    let is_open = |(spec, seen): &(&TensorSpec, &Vec<usize>)| {
+        let unknown = spec.shape.len() != seen.len() && seen.len() > 1;
+        unknown || spec.shape.iter().skip(1).any(|axis| *axis < 0)
+    };
+    let (spec, _) = signature.outputs.iter().zip(of_one).find(is_open)?;
+    Some(format!("the length of output \"{}\" may follow the values ({operator})", spec.name))
 }
 
 /// The axes of an output: those that the library knows and no run contradicts, -1 for others.
