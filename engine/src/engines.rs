@@ -74,6 +74,7 @@ pub(crate) struct Ready {
 /// What the engines load from.
 #[derive(Clone, Copy)]
 pub(crate) struct Source<'a> {
+    #[cfg_attr(not(feature = "onnxruntime"), expect(dead_code, reason = "for that engine"))]
     pub onnx: &'a [u8],
     pub proto: &'a ModelProto,
     pub missing: &'a [support::MissingOperator],

@@ -7,11 +7,12 @@ mod sniff;
 
 use std::collections::HashSet;
 
+use prost::Message as _;
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto};
 use tract_onnx::prelude::Framework;
 
 use crate::error::{Error, ErrorKind};
-use crate::external;
+use crate::external::{self, ExternalFiles};
 use crate::guard::guarded;
 use crate::rewrite;
 use crate::support::{self, MissingOperator};
@@ -63,6 +64,13 @@ pub(crate) fn read(onnx: &[u8]) -> Result<(ModelProto, Inspection), Error> {
         let inspection = describe(&proto);
         Ok((proto, inspection))
     })
+}
+
+/// The model as one file, with the weights of `files` inside and otherwise as it was written.
+pub(crate) fn with_weights(onnx: &[u8], files: &ExternalFiles<'_>) -> Result<Vec<u8>, Error> {
+    let mut proto = decode(onnx)?;
+    external::resolve(&mut proto, files)?;
+    Ok(proto.encode_to_vec())
 }
 
 fn decode(onnx: &[u8]) -> Result<ModelProto, Error> {

@@ -107,6 +107,12 @@ impl LoadedModel {
         let start = Instant::now();
         let (mut proto, inspection) = inspect::read(onnx)?;
         external::resolve(&mut proto, files)?;
+        // The other engine reads the file itself, and finds no files beside it.
+        let is_for_both = options.onnxruntime.is_some() && options.engine != EngineChoice::Tract;
+        let whole = (is_for_both && inspection.external_data)
+            .then(|| inspect::with_weights(onnx, files))
+            .transpose()?;
+        let onnx = whole.as_deref().unwrap_or(onnx);
         let source = Source { onnx, proto: &proto, missing: &inspection.missing };
         let (ready, decision) = engines::load(source, options)?;
         let operators = support::census(&proto);

@@ -6,7 +6,7 @@ use weighbridge_tests::onnx::odd::external;
 
 /// Twice the unit matrix, after 16 other bytes.
 fn weights() -> Vec<u8> {
-    let element = |k: usize| if k % 5 == 0 { 2f32 } else { 0.0 };
+    let element = |k: usize| if k.is_multiple_of(5) { 2f32 } else { 0.0 };
     let mut bytes = vec![0xff; 16];
     (0..16).for_each(|k| bytes.extend_from_slice(&element(k).to_le_bytes()));
     bytes
@@ -45,7 +45,8 @@ async fn files_that_lead_elsewhere_or_do_not_fit_are_refused_by_name() {
     let gateway = Gateway::start().ready().await;
     let whole = weights();
     let file: &[(&str, &[u8])] = &[("w.bin", &whole)];
-    let table: &[(Vec<u8>, &[(&str, &[u8])], &[&str])] = &[
+    type Refused<'a> = (Vec<u8>, &'a [(&'a str, &'a [u8])], &'a [&'a str]);
+    let table: &[Refused<'_>] = &[
         (external("w.bin", "16", 1), &[], &["w.bin"]),
         (external("/etc/passwd", "0", 1), file, &["w0", "/etc/passwd"]),
         (external("../w.bin", "0", 1), file, &["w0", "../w.bin"]),

@@ -42,7 +42,7 @@ pub(in crate::ops) fn build(
         heads: size("num_heads")?,
         turning: size("rotary_embedding_dim")?,
     };
-    ensure!(kernel.turning % 2 == 0, "an odd rotary_embedding_dim of {}", kernel.turning);
+    ensure!(kernel.turning.is_multiple_of(2), "an odd rotary_embedding_dim of {}", kernel.turning);
     Ok((kernel::operator("", node, Box::new(kernel))?, vec![]))
 }
 
@@ -98,7 +98,7 @@ impl Calculation for RotaryEmbedding {
         }
         let positions = positions.map(|p| values::<i64>(p)).transpose()?;
         let (cos, sin) = (values::<T>(cos)?, values::<T>(sin)?);
-        let known = if pairs == 0 { 0 } else { cos.len() / pairs };
+        let known = cos.len().checked_div(pairs).unwrap_or(0);
         let mut turned = values::<T>(x)?.to_vec();
         for (number, head) in turned.chunks_exact_mut(size.max(1)).enumerate() {
             let (b, step) = if is_head_first {

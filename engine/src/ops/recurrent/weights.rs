@@ -58,7 +58,7 @@ impl Weights {
         let recurrent = part(&given.recurrent, direction, directions)?;
         let ranges = match cell {
             Cell::Gru { linear_before_reset: false } => vec![0..2, 2..3],
-            _ => Vec::from([0..gates]),
+            _ => std::iter::once(0..gates).collect(),
         };
         let panels = |range: Range<usize>| {
             let weights = &recurrent[range.start * hidden * hidden..range.end * hidden * hidden];
