@@ -27,6 +27,7 @@ mod linear_regressor;
 mod log_sum_exp;
 mod normalizer;
 mod one_hot;
+mod pools;
 mod products;
 mod quantised;
 mod real;
@@ -36,6 +37,7 @@ mod rewrite;
 mod row_wise;
 mod scaler;
 mod sigmoid;
+mod signal;
 mod slots;
 mod space_to_depth;
 mod steps;
@@ -149,7 +151,13 @@ pub(crate) fn install(register: &mut OnnxOpRegister) {
         "AffineGrid" => vision::affine_grid,
         "CenterCropPad" => vision::center_crop_pad,
         "Col2Im" => vision::col2im,
+        "BlackmanWindow" => signal::window,
         "Compress" => arrays::compress,
+        "HammingWindow" => signal::window,
+        "HannWindow" => signal::window,
+        "LpPool" => pools::lp_pool,
+        "MaxUnpool" => pools::max_unpool,
+        "MelWeightMatrix" => signal::mel,
         "RoiAlign" => vision::roi_align,
         "Unique" => arrays::unique,
         "Upsample" => vision::upsample,

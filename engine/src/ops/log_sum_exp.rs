@@ -52,7 +52,8 @@ fn stable(sum: NodeProto) -> Vec<NodeProto> {
         ..NodeProto::default()
     };
     let [highest, shift, from, shifted] = ["highest", "shift", "from", "shifted"].map(name);
-    let [reduced, sign, zero, infinite] = ["reduced", "sign", "zero", "infinite"].map(name);
+    let [reduced, sign, zero] = ["reduced", "sign", "zero"].map(name);
+    let [gap, finite] = ["gap", "finite"].map(name);
     // The largest per sum, which keeps its axes so that it can be subtracted.
     let mut largest = node("ReduceMax", &[], &highest);
     largest.input.clone_from(&sum.input);
@@ -68,11 +69,14 @@ fn stable(sum: NodeProto) -> Vec<NodeProto> {
     rest.output[0].clone_from(&reduced);
     vec![
         largest,
-        node("IsInf", &[&highest], &infinite),
         // A zero of the right type, which the file does not tell.
         node("Sign", &[&highest], &sign),
         node("Sub", &[&sign, &sign], &zero),
-        node("Where", &[&infinite, &zero, &highest], &shift),
+        // An infinite number less itself is no number, which is not 0 or less. The runtime has
+        // IsInf for float32 alone.
+        node("Sub", &[&highest, &highest], &gap),
+        node("LessOrEqual", &[&gap, &zero], &finite),
+        node("Where", &[&finite, &highest, &zero], &shift),
         node("Sub", &[&x, &shift], &shifted),
         rest,
         offset,

@@ -1,7 +1,9 @@
 //! ConstantOfShape with a shape that the run calculates.
 
 use tract_onnx::model::ParsingContext;
-use tract_onnx::pb::NodeProto;
+use tract_onnx::pb::attribute_proto::AttributeType;
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::{AttributeProto, NodeProto, TensorProto};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 
@@ -19,14 +21,32 @@ pub(in crate::ops) fn build(
     context: &ParsingContext,
     node: &NodeProto,
 ) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
-    let value = match node.get_attr_opt("value")? {
-        Some(value) => context.load_tensor(value)?,
-        None => tensor0(0f32),
-    };
+    let mut node = node.clone();
+    if !node.attribute.iter().any(|a| a.name == "value") {
+        // The standard's default; the runtime's is a double.
+        node.attribute.push(float_zero());
+    }
+    let node = &node;
+    let value = context.load_tensor(node.get_attr("value")?)?;
     ensure!(value.len() == 1, "ConstantOfShape with a value of {} elements", value.len());
     let kernel = ConstantOfShape { value, axes: Lengths::of(context) };
     let ours = kernel::operator("", node, Box::new(kernel))?;
     unless_constant(context, node, &[0], ours)
+}
+
+fn float_zero() -> AttributeProto {
+    let zero = TensorProto {
+        dims: vec![1],
+        data_type: DataType::Float as i32,
+        float_data: vec![0.0],
+        ..TensorProto::default()
+    };
+    AttributeProto {
+        name: "value".to_owned(),
+        r#type: AttributeType::Tensor as i32,
+        t: Some(zero),
+        ..AttributeProto::default()
+    }
 }
 
 impl Kernel for ConstantOfShape {

@@ -84,7 +84,10 @@ impl Calculation for RotaryEmbedding {
             _ => bail!("an input of {} axes", x.rank()),
         };
         let turning = if self.turning == 0 { size } else { self.turning };
-        ensure!(turning <= size && turning % 2 == 0, "{turning} turning channels of {size}");
+        ensure!(
+            turning <= size && turning.is_multiple_of(2),
+            "{turning} turning channels of {size}"
+        );
         let pairs = turning / 2;
         ensure!(
             cos.shape() == sin.shape() && cos.shape().last() == Some(&pairs),
