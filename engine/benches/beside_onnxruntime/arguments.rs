@@ -29,6 +29,7 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
+    #[expect(clippy::disallowed_methods, reason = "a bench, told by who runs it")]
     pub(crate) fn read() -> Result<Self, String> {
         let mut library = env::var_os(LIBRARY).map(PathBuf::from);
         let mut folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/listed");

@@ -91,10 +91,10 @@ fn elements<T: ort::value::PrimitiveTensorElementType>(value: &DynValue) -> Resu
 fn maps(value: &DynValue) -> Result<Tensor, String> {
     let by_number = value.try_extract_sequence::<MapValueType<i64, f32>>();
     let rows: Vec<Vec<f32>> = match by_number {
-        Ok(maps) => maps.iter().map(|m| scores::<i64>(m)).collect::<Result<_, _>>()?,
+        Ok(maps) => maps.iter().map(scores::<i64>).collect::<Result<_, _>>()?,
         Err(_) => {
             let maps = value.try_extract_sequence::<MapValueType<String, f32>>().map_err(text)?;
-            maps.iter().map(|m| scores::<String>(m)).collect::<Result<_, _>>()?
+            maps.iter().map(scores::<String>).collect::<Result<_, _>>()?
         }
     };
     let shape = vec![rows.len(), rows.first().map_or(0, Vec::len)];
