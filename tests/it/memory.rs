@@ -8,15 +8,16 @@ use weighbridge_tests::open_loop::OpenLoop;
 use weighbridge_tests::wait::until;
 use weighbridge_tests::{Answer, Gateway};
 
-/// About 4 MiB of weights.
-const LAYERS: [usize; 4] = [4, 1024, 1024, 1];
+/// About 1 MiB of weights, and too fast for plans beside the first: those hold weights too, and
+/// whether they are worth it is measured anew at each load.
+const LAYERS: [usize; 4] = [4, 512, 512, 1];
 
 /// What one such model takes in memory, as the check of a push measures it.
 async fn measured() -> u64 {
     let gateway = Gateway::start().ready().await;
     let version = gateway.push("one", &mlp(&LAYERS, 1)).await;
     let bytes = version["report"]["memory_bytes"].as_u64().expect("bytes");
-    assert!((4 << 20..64 << 20).contains(&bytes), "{bytes}");
+    assert!((1 << 20..16 << 20).contains(&bytes), "{bytes}");
     bytes
 }
 
@@ -150,7 +151,7 @@ async fn memory_comes_back_after_models_were_put_away() {
     for _ in 0..15 {
         turn().await;
     }
-    let most = before + f64::from(16 << 20);
+    let most = before + f64::from(8 << 20);
     until("resident memory back where it was", async || (resident().await < most).then_some(()))
         .await;
 }
