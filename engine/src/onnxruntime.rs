@@ -92,9 +92,12 @@ pub(crate) fn load(
         })?;
         let Some(found) = found else { continue };
         notes.extend(found.notes);
+        let mut signature = found.signature;
+        // An input of a fixed first axis belongs to its request as a whole.
+        signature.batchable &= signature.inputs.iter().all(|i| i.shape.first() == Some(&-1));
         let built = Built {
             plan: Arc::new(model),
-            signature: found.signature,
+            signature,
             why_alone: None,
             optimise_ms,
             weight_bytes: 0,
