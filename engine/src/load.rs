@@ -109,7 +109,7 @@ impl Attempts {
                     built.signature.batchable = false;
                     notes.push(format!("requests are not batched together: {why}"));
                 }
-                FirstRuns::Panicked(error) => {
+                FirstRuns::Impossible(error) => {
                     notes.push(format!("{}: {error}", what(candidate)));
                     first_error.get_or_insert(error);
                     continue;

@@ -13,12 +13,14 @@ mod arrays;
 mod attention;
 mod attributes;
 mod binarizer;
+mod cast;
 mod category_mapper;
 mod celu;
 mod dense;
 mod fallback;
 mod feature_vectorizer;
 mod imputer;
+mod integers;
 mod kernel;
 mod label_encoder;
 mod labels;
@@ -36,6 +38,7 @@ mod registers;
 mod rewrite;
 mod row_wise;
 mod scaler;
+mod short;
 mod sigmoid;
 mod signal;
 mod slots;
@@ -45,6 +48,7 @@ mod svm;
 mod text;
 mod tree_ensemble;
 mod trees;
+mod unsigned;
 mod vision;
 mod zip_map;
 
@@ -58,6 +62,8 @@ use tract_onnx::tract_hir::internal::InferenceOp;
 
 use crate::rewrite::{DOMAIN, JOINED};
 
+pub(crate) use cast::exact_sizes;
+pub(crate) use integers::exact_integers;
 pub(crate) use labels::class_labels;
 pub(crate) use rewrite::rewrite;
 pub(crate) use steps::Steps;
@@ -162,6 +168,7 @@ pub(crate) fn install(register: &mut OnnxOpRegister) {
         "Unique" => arrays::unique,
         "Upsample" => vision::upsample,
     );
+    register.insert("Cast", cast::build);
     register.insert("ConstantOfShape", arrays::constant_of_shape);
     register.insert("OneHot", arrays::one_hot);
     register.insert("RotaryEmbedding", attention::rotary_embedding);
@@ -196,7 +203,7 @@ fn build_label_encoder(context: &ParsingContext, node: &NodeProto) -> Built {
 /// The model as the runtime shall see it: some groups of nodes are put into other forms.
 pub(crate) fn rewritten(proto: &ModelProto) -> Cow<'_, ModelProto> {
     let mut seen = Cow::Borrowed(proto);
-    for rewrite in [log_sum_exp::stabilise, text::fuse] {
+    for rewrite in [unsigned::as_bytes, log_sum_exp::stabilise, text::fuse] {
         if let Some(rewritten) = rewrite(&seen) {
             seen = Cow::Owned(rewritten);
         }

@@ -20,7 +20,9 @@ pub(crate) enum FirstRuns {
     RowsMix(String),
     /// The probe was refused; real inputs may work.
     Failed(String),
-    Panicked(Error),
+    /// It panicked, or an operator has no kernel for the type of its input: other values would
+    /// fare no better.
+    Impossible(Error),
 }
 
 pub(crate) fn first_runs(plan: &dyn Run, signature: &Signature) -> FirstRuns {
@@ -32,7 +34,7 @@ pub(crate) fn first_runs(plan: &dyn Run, signature: &Signature) -> FirstRuns {
         }
         match plan.run(signature, &[&probe_inputs(signature, rows)]) {
             Ok(_) if failed.is_none() => {}
-            Err(error) if error.kind() == ErrorKind::Panicked => return FirstRuns::Panicked(error),
+            Err(error) if is_final(&error) => return FirstRuns::Impossible(error),
             Ok(_) => {}
             Err(error) => failed = failed.or(Some(error.to_string())),
         }
@@ -44,6 +46,11 @@ pub(crate) fn first_runs(plan: &dyn Run, signature: &Signature) -> FirstRuns {
         return FirstRuns::Failed(why);
     }
     if signature.batchable { independence(plan, signature) } else { FirstRuns::Fine }
+}
+
+fn is_final(error: &Error) -> bool {
+    // The runtime's words for a missing kernel.
+    error.kind() == ErrorKind::Panicked || error.to_string().contains(" does not support ")
 }
 
 fn has_free_rows(signature: &Signature) -> bool {

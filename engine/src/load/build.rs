@@ -33,6 +33,8 @@ pub(crate) fn build(
         model.set_input_fact(slot, as_fact(fact)).map_err(failed)?;
     }
     let mut typed = model.into_typed().map_err(failed)?;
+    ops::exact_sizes(&mut typed).map_err(failed)?;
+    ops::exact_integers(&mut typed).map_err(failed)?;
     resolve_sizes(&mut typed).map_err(failed)?;
     symbolic_sizes::wrap(&mut typed).map_err(failed)?;
     let start = Instant::now();

@@ -118,7 +118,7 @@ pub(super) fn find(
         signature.batchable = true;
         match first_runs(model, &signature) {
             FirstRuns::Fine => {}
-            FirstRuns::Panicked(error) => return Err(error),
+            FirstRuns::Impossible(error) => return Err(error),
             FirstRuns::RowsMix(why) | FirstRuns::Failed(why) => {
                 if reading == Reading::FreedBatch {
                     return Ok(None);

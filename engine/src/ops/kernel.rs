@@ -312,12 +312,12 @@ pub(super) fn values<T: Datum>(tensor: &Tensor) -> TractResult<&[T]> {
     tensor.try_as_plain_ram()?.as_slice::<T>()
 }
 
-/// A tensor of `shape` whose elements `fill` writes.
-pub(super) fn filled<T: Datum + tract_onnx::prelude::tract_num_traits::Zero>(
+/// A tensor of `shape`, of numbers or booleans, whose elements `fill` writes.
+pub(super) fn filled<T: Datum>(
     shape: &[usize],
     fill: impl FnOnce(&mut [T]) -> TractResult<()>,
 ) -> TractResult<Tensor> {
-    let mut tensor = Tensor::zero::<T>(shape)?;
+    let mut tensor = Tensor::zero_dt(T::datum_type(), shape)?;
     fill(tensor.try_as_plain_ram_mut()?.as_slice_mut::<T>()?)?;
     Ok(tensor)
 }

@@ -5,20 +5,23 @@
 //! made for large tensors: on rows of a few columns they spend their time on strides and
 //! packing. All that is not recognised here keeps the runtime's kernels.
 
-mod casts;
 mod chain;
 mod polynomial;
+mod short;
 
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 
+use super::integers::exact_integers;
 use super::kernel::{Kernel, Own};
 
 /// Rewrites `model`, which holds the runtime's nodes as the optimiser's first pass left them.
 pub(crate) fn rewrite(model: &mut TypedModel) -> TractResult<()> {
-    casts::rewrite(model)?;
+    // The optimiser makes squares of products.
+    exact_integers(model)?;
     polynomial::rewrite(model)?;
-    chain::rewrite(model)
+    chain::rewrite(model)?;
+    short::rewrite(model)
 }
 
 /// Puts `kernel`, which reads `input`, in the place of all that computes `output`.

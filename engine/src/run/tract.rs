@@ -45,7 +45,7 @@ impl Run for Steps {
     fn run(&self, signature: &Signature, parts: &[&[Tensor]]) -> Result<Vec<Vec<Tensor>>, Error> {
         let inputs = gathered(signature, parts)?;
         let values = guarded("running the model", || self.run(inputs).map_err(failed))?;
-        scattered(signature, parts, values.outputs())
+        scattered(signature, parts, values.outputs().map_err(failed)?.into_iter())
     }
 }
 

@@ -72,7 +72,7 @@ fn kind(op: Bad, rows: usize) -> ErrorKind {
 fn a_panic_of_the_model_is_caught() {
     assert_eq!(kind(Bad::Panics, 1), ErrorKind::Panicked);
     let (plan, signature) = bad(Bad::Panics);
-    assert!(matches!(first_runs(&plan, &signature), FirstRuns::Panicked(_)));
+    assert!(matches!(first_runs(&plan, &signature), FirstRuns::Impossible(_)));
 }
 
 #[test]

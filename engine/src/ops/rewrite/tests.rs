@@ -1,8 +1,11 @@
 //! Rewritten graphs give the answers of the runtime's own kernels.
 
 use tract_onnx::prelude::*;
+use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::einsum::EinSum;
-use tract_onnx::tract_core::ops::math::{add, div, max, mul, sub};
+use tract_onnx::tract_core::ops::logic::{comp_eq, comp_gt, comp_gte, comp_lt, comp_lte, comp_ne};
+use tract_onnx::tract_core::ops::math::{add, div, max, min, mul, sub};
+use tract_onnx::tract_core::ops::nn::{Reduce, Reducer};
 use tract_onnx::tract_hir::internal::*;
 
 use super::super::kernel::Own;
@@ -15,12 +18,12 @@ fn constant(model: &mut TypedModel, name: &str, shape: &[usize]) -> OutletId {
     model.add_const(name, tensor).unwrap()
 }
 
-/// Runs `wire` on rows of `width` features, rewritten and not; returns how many of our nodes
-/// the rewritten graph has.
+/// Runs `wire` on rows of `width` features, rewritten and not; returns our nodes of the
+/// rewritten graph.
 fn compare(
     width: usize,
     wire: impl Fn(&mut TypedModel, OutletId) -> TractResult<OutletId>,
-) -> usize {
+) -> Vec<&'static str> {
     let mut model = TypedModel::default();
     let rows = model.symbols.sym("N");
     let fact = f32::fact(&[rows.to_dim(), width.to_dim()]);
@@ -30,7 +33,8 @@ fn compare(
     let mut rewritten = model.clone();
     rewrite(&mut rewritten).unwrap();
     let ours = rewritten.eval_order().unwrap();
-    let ours = ours.into_iter().filter(|id| rewritten.node(*id).op_is::<Own>()).count();
+    let ours = ours.into_iter().filter_map(|id| rewritten.node(id).op_as::<Own>());
+    let ours = ours.map(|own| own.kernel.name()).collect();
     let (plain, rewritten) = (
         model.into_runnable().unwrap(),
         rewritten.into_optimized().unwrap().into_runnable().unwrap(),
@@ -61,7 +65,7 @@ fn layers_become_one_node_whichever_way_the_matrix_lies() {
             let y = model.wire_node("bias", add(), &[y[0], b])?;
             Ok(model.wire_node("relu", max(), &[y[0], zero])?[0])
         });
-        assert_eq!(ours, 1);
+        assert_eq!(ours, ["RowWise"]);
     }
 }
 
@@ -75,7 +79,7 @@ fn columns_are_combined_with_constants_on_either_side() {
         y = model.wire_node("d", div(), &[y[0], row])?;
         Ok(model.wire_node("e", div(), &[row, y[0]])?[0])
     });
-    assert_eq!(ours, 1);
+    assert_eq!(ours, ["RowWise"]);
 }
 
 #[test]
@@ -86,14 +90,90 @@ fn a_value_read_twice_ends_a_chain() {
         let left = model.wire_node("left", add(), &[shared, row])?[0];
         Ok(model.wire_node("both", mul(), &[left, shared])?[0])
     });
-    assert_eq!(ours, 2);
+    assert_eq!(ours, ["RowWise", "RowWise", "ShortPairs"]);
 }
 
 #[test]
-fn a_constant_that_makes_rows_wider_is_left_to_the_runtime() {
+fn a_constant_that_makes_rows_wider_ends_a_chain() {
     let ours = compare(1, |model, x| {
         let row = constant(model, "row", &[1, 4]);
         Ok(model.wire_node("spread", add(), &[x, row])?[0])
     });
-    assert_eq!(ours, 0);
+    assert_eq!(ours, ["ShortPairs"]);
+}
+
+/// Every reducer with a kernel for rows, over the last of two and of three axes.
+#[test]
+fn rows_are_reduced_as_the_runtime_does() {
+    let reducers = [
+        Reducer::Sum,
+        Reducer::Prod,
+        Reducer::Max,
+        Reducer::Min,
+        Reducer::ArgMax(false),
+        Reducer::ArgMax(true),
+        Reducer::ArgMin(false),
+        Reducer::ArgMin(true),
+    ];
+    for reducer in reducers {
+        for axis in [1, 2] {
+            let ours = compare(6, |model, x| {
+                let mut y = tvec!(x);
+                if axis == 2 {
+                    y = model.wire_node("folded", folded(model, x, 6, &[2, 3])?, &y)?;
+                }
+                Ok(model.wire_node("reduced", Reduce::new(tvec!(axis), reducer), &y)?[0])
+            });
+            assert_eq!(ours, ["ShortReduction"], "{reducer:?} over axis {axis}");
+        }
+    }
+}
+
+fn folded(model: &TypedModel, x: OutletId, from: i64, to: &[i64]) -> TractResult<AxisOp> {
+    ensure!(model.outlet_fact(x)?.rank() == 2, "rows are needed");
+    Ok(AxisOp::Reshape(1, tvec!(from.to_dim()), to.iter().map(|d| d.to_dim()).collect()))
+}
+
+/// Rows with one number per row, with a row for all, with as many rows, on either side.
+#[test]
+fn pairs_are_combined_as_the_runtime_does() {
+    let operations: [fn() -> TypedBinOp; 12] = [
+        || add(),
+        || sub(),
+        || mul(),
+        || div(),
+        || min(),
+        || max(),
+        || TypedBinOp(comp_lt(), None),
+        || TypedBinOp(comp_lte(), None),
+        || TypedBinOp(comp_gt(), None),
+        || TypedBinOp(comp_gte(), None),
+        || TypedBinOp(comp_eq(), None),
+        || TypedBinOp(comp_ne(), None),
+    ];
+    for operation in operations {
+        let ours = compare(6, |model, x| {
+            let highest = Reduce::new(tvec!(1), Reducer::Max);
+            let one = model.wire_node("one", highest, &[x])?[0];
+            Ok(model.wire_node("left", operation(), &[x, one])?[0])
+        });
+        assert_eq!(ours, ["ShortReduction", "ShortPairs"], "{:?}", operation());
+        compare(6, |model, x| {
+            let highest = Reduce::new(tvec!(1), Reducer::Max);
+            let one = model.wire_node("one", highest, &[x])?[0];
+            Ok(model.wire_node("right", operation(), &[one, x])?[0])
+        });
+        // [rows, 2, 3] with [1, 2, 1] and with [rows, 2, 1].
+        compare(6, |model, x| {
+            let y = model.wire_node("folded", folded(model, x, 6, &[2, 3])?, &[x])?[0];
+            let column = constant(model, "column", &[1, 2, 1]);
+            Ok(model.wire_node("columns", operation(), &[column, y])?[0])
+        });
+        compare(6, |model, x| {
+            let y = model.wire_node("folded", folded(model, x, 6, &[2, 3])?, &[x])?[0];
+            let lowest = Reduce::new(tvec!(2), Reducer::Min);
+            let each = model.wire_node("each", lowest, &[y])?[0];
+            Ok(model.wire_node("rows", operation(), &[y, each])?[0])
+        });
+    }
 }
