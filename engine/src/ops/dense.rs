@@ -5,6 +5,10 @@
 //! Each sum runs over the features in order, whatever the number of rows, so that a row's answer
 //! does not depend on its batch.
 
+mod integer;
+
+pub(super) use integer::IntegerDense;
+
 /// Columns of a panel: one vector register of eight f32.
 const LANES: usize = 8;
 /// Rows that walk through a panel together: as many sums as there are registers to spare.

@@ -16,6 +16,7 @@ use tract_onnx::tract_hir::internal::*;
 
 pub(super) use lengths::Lengths;
 
+use super::quantised::Steps;
 use super::registers::clear_upper_halves;
 use crate::support;
 
@@ -72,6 +73,12 @@ pub(super) trait Kernel: std::fmt::Debug + Send + Sync + 'static {
 
     /// All outputs. The inputs have the types and ranks that `facts` has let pass.
     fn eval(&self, inputs: &[&Tensor]) -> TractResult<Vec<Tensor>>;
+
+    /// What an operator that only rounds its first input in f32 rounds it to: for all of it, or
+    /// per place of an axis. `None` for all others. `constants` as for [`Kernel::prepared`].
+    fn rounds_to(&self, _constants: &[Option<Arc<Tensor>>]) -> TractResult<Option<Vec<Steps>>> {
+        Ok(None)
+    }
 
     /// The same operator with the work on its constant inputs done in advance, for speed; `None`
     /// when there is nothing to gain. Inputs that vary from run to run are `None`.

@@ -5,11 +5,15 @@
 //! even and saturates, in float32, as in ONNX Runtime. Blocked quantisation, float8 and the
 //! four-bit types are not served.
 
+mod steps;
+
 use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 
 use super::kernel::{Fact, Kernel, filled, values};
+use steps::to_steps;
+pub(super) use steps::{ROUNDER, Steps};
 
 /// What a node does to its first input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,13 +133,66 @@ impl Kernel for Quantised {
             Role::Both => {
                 let input = input.cast_to::<f32>()?;
                 let (low, high) = range(steps)?;
-                grid.round(values::<f32>(&input)?, low, high, input.shape())?
+                let steps: Vec<Steps> = grid.steps(low, high).collect();
+                round(values::<f32>(&input)?, spans, &steps, input.shape())?
             }
         };
         match self.role {
             Role::Quantise => Ok(vec![output]),
             _ => Ok(vec![output.cast_to_dt(inputs[1].datum_type())?.into_owned()]),
         }
+    }
+
+    fn rounds_to(&self, constants: &[Option<Arc<Tensor>>]) -> TractResult<Option<Vec<Steps>>> {
+        let (Role::Both, [None, Some(scale), Some(zero)]) = (self.role, constants) else {
+            return Ok(None);
+        };
+        if scale.datum_type() != DatumType::F32 || scale.len() != zero.len() {
+            return Ok(None);
+        }
+        let (low, high) = range(zero.datum_type().unquantized())?;
+        let zeros = zero.cast_to::<i32>()?;
+        let pairs = values::<f32>(scale)?.iter().zip(values::<i32>(&zeros)?);
+        let steps = pairs.map(|(scale, zero)| {
+            let zero = *zero as f32;
+            Steps::new(*scale, low - zero, high - zero)
+        });
+        Ok(Some(steps.collect()))
+    }
+
+    fn prepared(&self, constants: &[Option<Arc<Tensor>>]) -> TractResult<Option<Box<dyn Kernel>>> {
+        let Some(steps) = self.rounds_to(constants)? else { return Ok(None) };
+        let Some(scale) = constants[1].clone() else { return Ok(None) };
+        Ok(Some(Box::new(Rounding { scale, axis: self.axis, steps })))
+    }
+}
+
+/// [`Role::Both`] with constant scales and zero points.
+#[derive(Debug)]
+struct Rounding {
+    scale: Arc<Tensor>,
+    axis: i64,
+    steps: Vec<Steps>,
+}
+
+impl Kernel for Rounding {
+    fn name(&self) -> &'static str {
+        crate::rewrite::JOINED
+    }
+
+    /// The scale and the zero point are still inputs of the node.
+    fn input_count(&self) -> usize {
+        3
+    }
+
+    fn facts(&self, inputs: &[Fact]) -> TractResult<Vec<Fact>> {
+        Ok(vec![(DatumType::F32, inputs[0].1.clone())])
+    }
+
+    fn eval(&self, inputs: &[&Tensor]) -> TractResult<Vec<Tensor>> {
+        let spans = Spans::of(inputs[0].shape(), &self.scale, self.axis)?;
+        let input = inputs[0].cast_to::<f32>()?;
+        Ok(vec![round(values::<f32>(&input)?, spans, &self.steps, input.shape())?])
     }
 }
 
@@ -171,20 +228,25 @@ struct Grid<'a> {
     zeros: &'a [f32],
 }
 
-/// Adding and taking away this number rounds a float of less than 2^22 to the nearest whole
-/// number, half to even, as the addition has no digits behind the point.
-const ROUNDER: f32 = 12_582_912.0;
-
-/// In steps from the zero point, kept in the range.
-fn to_steps(x: f32, scale: f32, low: f32, high: f32) -> f32 {
-    let steps = x / scale;
-    // In this order NaN becomes the lowest step, as in ONNX Runtime.
-    let steps = if steps > low { steps } else { low };
-    let steps = if steps < high { steps } else { high };
-    (steps + ROUNDER) - ROUNDER
+/// Each value of `input` to the nearest of its steps.
+fn round(input: &[f32], spans: Spans, steps: &[Steps], shape: &[usize]) -> TractResult<Tensor> {
+    filled::<f32>(shape, |output| {
+        let length = spans.length.max(1);
+        let parts = input.chunks(length).zip(output.chunks_mut(length));
+        for (index, (input, output)) in parts.enumerate() {
+            steps[index % spans.count].round(input, output);
+        }
+        Ok(())
+    })
 }
 
 impl Grid<'_> {
+    /// The steps between `low` and `high` of each scale.
+    fn steps(&self, low: f32, high: f32) -> impl Iterator<Item = Steps> + '_ {
+        let of_one = move |(scale, zero): (&f32, &f32)| Steps::new(*scale, low - zero, high - zero);
+        self.scales.iter().zip(self.zeros).map(of_one)
+    }
+
     /// Calls `work` with each stretch of `input` and `output` that shares scale and zero point.
     fn each<A, B>(&self, input: &[A], output: &mut [B], work: impl Fn(&[A], &mut [B], f32, f32)) {
         let length = self.spans.length.max(1);
@@ -193,18 +255,6 @@ impl Grid<'_> {
             let which = index % self.spans.count;
             work(input, output, self.scales[which], self.zeros[which]);
         }
-    }
-
-    fn round(&self, input: &[f32], low: f32, high: f32, shape: &[usize]) -> TractResult<Tensor> {
-        filled::<f32>(shape, |output| {
-            self.each(input, output, |input, output, scale, zero| {
-                let (low, high) = (low - zero, high - zero);
-                for (x, y) in input.iter().zip(output) {
-                    *y = to_steps(*x, scale, low, high) * scale;
-                }
-            });
-            Ok(())
-        })
     }
 
     fn quantise(&self, input: &[f32], to: DatumType, shape: &[usize]) -> TractResult<Tensor> {
@@ -254,24 +304,6 @@ impl Grid<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn rounding_is_half_to_even_and_saturates() {
-        let steps = |x: f32| to_steps(x, 0.5, -128.0, 127.0);
-        let cases = [
-            (0.25, 0.0),
-            (0.75, 2.0),
-            (-0.25, 0.0),
-            (-0.75, -2.0),
-            (0.26, 1.0),
-            (1e30, 127.0),
-            (f32::NEG_INFINITY, -128.0),
-            (f32::NAN, -128.0),
-        ];
-        for (x, wanted) in cases {
-            assert_eq!(steps(x), wanted, "{x}");
-        }
-    }
 
     #[test]
     fn scales_belong_to_their_axis() {

@@ -1,11 +1,12 @@
 //! A chain of steps on rows of f32: a product with a constant matrix, then operations of each
-//! column with a constant. Made by [`super::rewrite`] from nodes of the runtime, not by a file.
+//! column with a constant or rounding. Made by [`super::rewrite`] from nodes of the runtime, not by a file.
 
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 
-use super::dense::Dense;
+use super::dense::{Dense, IntegerDense};
 use super::kernel::{Fact, Kernel, filled, values};
+use super::quantised::Steps;
 
 /// How a column's value `x` and its constant `c` are combined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,12 +32,39 @@ pub(super) struct Column {
     pub constants: Vec<f32>,
 }
 
+/// What a chain begins with.
+#[derive(Debug)]
+pub(super) enum Start {
+    Dense(Dense),
+    Integer(IntegerDense),
+    /// The rows as they come.
+    Rows,
+}
+
+/// What follows, in place.
+#[derive(Debug)]
+pub(super) enum Next {
+    Column(Column),
+    Round(Steps),
+}
+
 #[derive(Debug)]
 pub(super) struct RowWise {
-    pub dense: Option<Dense>,
-    pub columns: Vec<Column>,
+    pub start: Start,
+    pub steps: Vec<Next>,
     /// Columns of the answer.
     pub width: usize,
+}
+
+impl RowWise {
+    /// Columns of the input.
+    fn features(&self) -> usize {
+        match &self.start {
+            Start::Dense(dense) => dense.depth(),
+            Start::Integer(dense) => dense.depth(),
+            Start::Rows => self.width,
+        }
+    }
 }
 
 impl Kernel for RowWise {
@@ -49,7 +77,7 @@ impl Kernel for RowWise {
         let [rows, width] = &**shape else {
             bail!("an input of {} axes, two are needed", shape.len())
         };
-        let wanted = self.dense.as_ref().map_or(self.width, Dense::depth);
+        let wanted = self.features();
         ensure!(*dt == f32::datum_type(), "an input of {dt:?}, f32 is needed");
         ensure!(*width == wanted.to_dim(), "rows of {width} features, {wanted} are needed");
         Ok(vec![(*dt, tvec!(rows.clone(), self.width.to_dim()))])
@@ -57,15 +85,21 @@ impl Kernel for RowWise {
 
     fn eval(&self, inputs: &[&Tensor]) -> TractResult<Vec<Tensor>> {
         let shape = inputs[0].shape();
-        let wanted = self.dense.as_ref().map_or(self.width, Dense::depth);
+        let wanted = self.features();
         ensure!(shape.len() == 2 && shape[1] == wanted, "rows of {shape:?}, {wanted} are needed");
         let x = values::<f32>(inputs[0])?;
         let answer = filled::<f32>(&[shape[0], self.width], |out| {
-            match &self.dense {
-                Some(dense) => dense.multiply(x, out),
-                None => out.copy_from_slice(x),
+            match &self.start {
+                Start::Dense(dense) => dense.multiply(x, out),
+                Start::Integer(dense) => dense.multiply(x, out),
+                Start::Rows => out.copy_from_slice(x),
             }
-            self.columns.iter().for_each(|column| column.apply(out, self.width));
+            for step in &self.steps {
+                match step {
+                    Next::Column(column) => column.apply(out, self.width),
+                    Next::Round(steps) => steps.round_in_place(out),
+                }
+            }
             Ok(())
         })?;
         Ok(vec![answer])

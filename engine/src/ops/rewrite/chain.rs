@@ -6,9 +6,10 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::einsum::EinSum;
 
-use super::super::dense::Dense;
-use super::super::kernel::values;
-use super::super::row_wise::{Column, Combine, RowWise};
+use super::super::dense::{Dense, IntegerDense};
+use super::super::kernel::{Own, values};
+use super::super::quantised::Steps;
+use super::super::row_wise::{Column, Combine, Next, RowWise, Start};
 use super::{columns_of, shunt};
 
 /// Larger matrices are the runtime's: its kernels use wider vectors and blocks for the caches.
@@ -31,8 +32,8 @@ pub(super) fn rewrite(model: &mut TypedModel) -> TractResult<()> {
 /// Nodes of which each is the only reader of the one before.
 struct Chain {
     input: OutletId,
-    dense: Option<Dense>,
-    columns: Vec<Column>,
+    start: Start,
+    steps: Vec<Next>,
     width: usize,
     nodes: Vec<usize>,
 }
@@ -40,17 +41,29 @@ struct Chain {
 impl Chain {
     fn starting_at(model: &TypedModel, id: usize) -> TractResult<Option<Self>> {
         let node = model.node(id);
-        let mut chain = if let Some((input, dense)) = product(model, node)? {
-            let width = dense.width();
-            Self { input, dense: Some(dense), columns: vec![], width, nodes: vec![id] }
+        let mut chain = if let Some((input, start)) = product(model, node)? {
+            let width = match &start {
+                Start::Dense(dense) => dense.width(),
+                Start::Integer(dense) => dense.width(),
+                Start::Rows => return Ok(None),
+            };
+            Self { input, start, steps: vec![], width, nodes: vec![id] }
         } else if let Some((input, column, width)) = column(model, node)? {
-            Self { input, dense: None, columns: vec![column], width, nodes: vec![id] }
+            let steps = vec![Next::Column(column)];
+            Self { input, start: Start::Rows, steps, width, nodes: vec![id] }
         } else {
             return Ok(None);
         };
         while let Some(next) = chain.only_reader(model) {
-            let Some((_, column, _)) = column(model, model.node(next))? else { break };
-            chain.columns.push(column);
+            let next_node = model.node(next);
+            let step = match column(model, next_node)? {
+                Some((_, column, _)) => Next::Column(column),
+                None => match rounding(model, next_node)? {
+                    Some((_, steps)) if !feeds_product(model, next_node) => Next::Round(steps),
+                    _ => break,
+                },
+            };
+            chain.steps.push(step);
             chain.nodes.push(next);
         }
         Ok(Some(chain))
@@ -70,7 +83,7 @@ impl Chain {
 
     fn replace(self, model: &mut TypedModel) -> TractResult<()> {
         let (input, last) = (self.input, self.last());
-        let kernel = RowWise { dense: self.dense, columns: self.columns, width: self.width };
+        let kernel = RowWise { start: self.start, steps: self.steps, width: self.width };
         shunt(model, input, last, kernel)
     }
 }
@@ -89,8 +102,9 @@ fn input_and_constant(
     })
 }
 
-/// A product of rows with a small constant matrix.
-fn product(model: &TypedModel, node: &TypedNode) -> TractResult<Option<(OutletId, Dense)>> {
+/// A product of rows with a constant matrix: a small one, or one of 8 bits with rows of 8 bits,
+/// whose rounding then belongs to the product.
+fn product(model: &TypedModel, node: &TypedNode) -> TractResult<Option<(OutletId, Start)>> {
     let Some(op) = node.op_as::<EinSum>() else { return Ok(None) };
     let Some((place, constant)) = input_and_constant(model, node)? else { return Ok(None) };
     let of_f32 = op.operating_dt == f32::datum_type() && op.q_params.is_none();
@@ -100,11 +114,7 @@ fn product(model: &TypedModel, node: &TypedNode) -> TractResult<Option<(OutletId
     else {
         return Ok(None);
     };
-    if !of_f32
-        || constant.datum_type() != f32::datum_type()
-        || constant.rank() != 2
-        || depth * width > MOST_WEIGHTS
-    {
+    if !of_f32 || constant.datum_type() != f32::datum_type() || constant.rank() != 2 {
         return Ok(None);
     }
     let Some(summed_first) = matrix_axes(op, place) else { return Ok(None) };
@@ -112,7 +122,31 @@ fn product(model: &TypedModel, node: &TypedNode) -> TractResult<Option<(OutletId
     let weight = |i: usize, j: usize| {
         if summed_first { weights[i * width + j] } else { weights[j * depth + i] }
     };
-    Ok(Some((input, Dense::new(depth, width, weight))))
+    if let Some((rows, steps)) = rounding(model, model.node(input.node))?
+        && let Some(dense) = IntegerDense::new(steps, depth, width, weight)
+    {
+        return Ok(Some((rows, Start::Integer(dense))));
+    }
+    let is_small = depth * width <= MOST_WEIGHTS;
+    Ok(is_small.then(|| (input, Start::Dense(Dense::new(depth, width, weight)))))
+}
+
+/// Whether a product takes the rows of `node`, which then wants to round them itself.
+fn feeds_product(model: &TypedModel, node: &TypedNode) -> bool {
+    node.outputs[0].successors.iter().any(|reader| model.node(reader.node).op_is::<EinSum>())
+}
+
+/// Rounding of rows to steps that are the same for all of them: its input and the steps.
+fn rounding(model: &TypedModel, node: &TypedNode) -> TractResult<Option<(OutletId, Steps)>> {
+    let Some(own) = node.op_as::<Own>() else { return Ok(None) };
+    let facts = model.node_input_facts(node.id)?;
+    let constants: Vec<_> = facts.iter().map(|fact| fact.konst.clone()).collect();
+    let Some(steps) = own.kernel.rounds_to(&constants)? else { return Ok(None) };
+    let has_rows = columns_of(facts[0]).is_some();
+    Ok(match steps[..] {
+        [steps] if has_rows => Some((node.inputs[0], steps)),
+        _ => None,
+    })
 }
 
 /// Whether the matrix lies as `[features, columns]` (true) or `[columns, features]`; `None` when
