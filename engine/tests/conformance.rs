@@ -25,6 +25,9 @@ fn tolerance(name: &str) -> f64 {
         // The transform of one column divides by 0.04 and is scaled by 9: ONNX Runtime is as far
         // from the exact value as the engine is.
         "power" => 1e-4,
+        // Terms of up to 39,029 cancel out to answers of up to 1, and one rounding of the largest
+        // is 0.002: of what the file says in f64 ONNX Runtime is 0.0011 off, the engine 0.0014.
+        "gp_reg" => 3e-3,
         _ => TOLERANCE,
     }
 }
@@ -100,8 +103,6 @@ fn every_fixture_gives_the_answers_of_onnx_runtime() {
 /// Models that are refused or served otherwise than asked, with words of what the
 /// check says about each. Nothing else may differ, and these must.
 const EXCEPTIONS: &[(&str, &str)] = &[
-    // Ill-conditioned: the answers differ in the fifth digit, and with the plan that is chosen.
-    ("gp_reg", "output 0["),
     ("multi_output_clf", "SequenceConstruct"),
     ("opset_18_imputer_knn", "inline"),
     ("opset_21_imputer_knn", "without a determined fact"),

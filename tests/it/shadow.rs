@@ -193,10 +193,11 @@ async fn a_shadow_whose_run_does_not_end_is_switched_off_and_the_rest_goes_on() 
     gateway.push_ready("m", &doubling_traced_with_one_row()).await;
     gateway.configure("m", &json!({"shadows": "2=100,3=100"})).await;
     let rows = vec![[1.0, 2.0, 3.0, 4.0]; 64];
-    let (answer, took) = timed(gateway.infer("m", &fp32("x", &rows))).await;
-    answer.expect(200);
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    // On a busy machine the first copies may find no room in the budget.
     let report = wait::until("it is switched off", async || {
+        let (answer, took) = timed(gateway.infer("m", &fp32("x", &rows))).await;
+        answer.expect(200);
+        assert!(took < Duration::from_secs(5), "{took:?}");
         let report = report(&gateway, "m", 2).await;
         (report["state"] == "off").then_some(report)
     })
@@ -204,12 +205,16 @@ async fn a_shadow_whose_run_does_not_end_is_switched_off_and_the_rest_goes_on() 
     let reason = report["reason"].as_str().expect("a reason");
     assert!(reason.contains("10ms") && reason.contains("shadow.run_limit"), "{reason}");
     assert_eq!(report["pairs"]["shadow_err"], 1);
-    for _ in 0..5 {
+    let before = report["dropped"]["off"].as_u64().unwrap_or(0);
+    let third = pairs(&self::report(&gateway, "m", 3).await);
+    wait::until("the other shadow goes on", async || {
         gateway.infer("m", &fp32("x", &[[1.0; 4]])).await.expect(200);
-    }
-    compared(&gateway, "m", 3, 6).await;
+        (pairs(&self::report(&gateway, "m", 3).await) > third).then_some(())
+    })
+    .await;
     let off = self::report(&gateway, "m", 2).await;
-    assert_eq!((pairs(&off), &off["dropped"]["off"]), (1, &json!(5)));
+    assert_eq!(off["pairs"]["shadow_err"], 1);
+    assert!(off["dropped"]["off"].as_u64().is_some_and(|now| now > before), "{off}");
     gateway.cli(&["shadows", "m"]).await.ended(0, &["version 2 is off", "10ms"]);
     let metrics = gateway.metrics().await;
     assert_eq!(metrics.sum("weighbridge_shadow_written_off_total", &[("version", "2")]), 1.0);

@@ -15,7 +15,7 @@ use crate::telemetry::events;
 
 /// A version may be put away between its load and the look at the table: a busy gateway with too
 /// little memory. More often than this the request is better told so.
-const MOST_LOADS: usize = 3;
+const MOST_LOADS: usize = 16;
 
 /// The model of a path, with all that the request may be answered by in memory if the model is
 /// loaded on demand. Waits for loads until the request's deadline.

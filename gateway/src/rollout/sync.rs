@@ -244,7 +244,8 @@ impl Sync {
                             self.start_load(&mut state, model, record, Use::Serving, (hold, true));
                         // What was put away for it leaves the table now, and memory with it.
                         self.publish(&mut state);
-                        begun.map_err(cannot)?
+                        // What is on its way may make room once it has come.
+                        begun.or_else(|why| state.slots.on_the_way().ok_or_else(|| cannot(why)))?
                     }
                 }
             };

@@ -117,6 +117,14 @@ impl Slots {
         Ok(())
     }
 
+    /// The end of a load of what may be put away once it is there, if there is such a load.
+    pub(super) fn on_the_way(&self) -> Option<watch::Receiver<()>> {
+        self.entries.values().find_map(|entry| match &entry.slot {
+            Slot::Loading(ended) if entry.hold != Hold::Needed => Some(ended.clone()),
+            _ => None,
+        })
+    }
+
     /// Puts away what has to go now that holds may have changed. What is needed stays, even when
     /// it is more than the budget.
     pub(super) fn shrink(&mut self) {
