@@ -187,9 +187,9 @@ async fn a_shadow_that_fails_or_panics_costs_no_live_request_anything() {
 #[tokio::test]
 async fn a_shadow_whose_run_does_not_end_is_switched_off_and_the_rest_goes_on() {
     let start = Gateway::start().model("m", &doubling()).setting("shadow.cpu_share", "100");
-    let gateway = start.setting("shadow.run_limit", "5ms").ready().await;
-    // A copy of 64 rows runs piece by piece; each takes 10 to 40 ms.
-    gateway.push_ready("m", &slow_doubling(1000)).await;
+    let gateway = start.setting("shadow.run_limit", "10ms").ready().await;
+    // A copy of 64 rows runs piece by piece; each takes 15 to 60 ms.
+    gateway.push_ready("m", &slow_doubling(1500)).await;
     gateway.push_ready("m", &doubling_traced_with_one_row()).await;
     gateway.configure("m", &json!({"shadows": "2=100,3=100"})).await;
     let rows = vec![[1.0, 2.0, 3.0, 4.0]; 64];
@@ -203,7 +203,7 @@ async fn a_shadow_whose_run_does_not_end_is_switched_off_and_the_rest_goes_on() 
     })
     .await;
     let reason = report["reason"].as_str().expect("a reason");
-    assert!(reason.contains("5ms") && reason.contains("shadow.run_limit"), "{reason}");
+    assert!(reason.contains("10ms") && reason.contains("shadow.run_limit"), "{reason}");
     assert_eq!(report["pairs"]["shadow_err"], 1);
     let before = report["dropped"]["off"].as_u64().unwrap_or(0);
     let third = pairs(&self::report(&gateway, "m", 3).await);
@@ -215,7 +215,7 @@ async fn a_shadow_whose_run_does_not_end_is_switched_off_and_the_rest_goes_on() 
     let off = self::report(&gateway, "m", 2).await;
     assert_eq!(off["pairs"]["shadow_err"], 1);
     assert!(off["dropped"]["off"].as_u64().is_some_and(|now| now > before), "{off}");
-    gateway.cli(&["shadows", "m"]).await.ended(0, &["version 2 is off", "5ms"]);
+    gateway.cli(&["shadows", "m"]).await.ended(0, &["version 2 is off", "10ms"]);
     let metrics = gateway.metrics().await;
     assert_eq!(metrics.sum("weighbridge_shadow_written_off_total", &[("version", "2")]), 1.0);
 }
