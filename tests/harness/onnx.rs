@@ -55,7 +55,11 @@ fn doubling_of(rows: Axis) -> Vec<u8> {
 /// As [`doubling`], after `layers` layers of 256 x 256 whose result is multiplied by zeros: a
 /// layer costs about ten microseconds a row.
 pub fn slow_doubling(layers: usize) -> Vec<u8> {
-    const WIDTH: usize = 256;
+    slow_doubling_of(256, layers)
+}
+
+/// As [`slow_doubling`], with layers of `width` x `width`.
+pub fn slow_doubling_of(width: usize, layers: usize) -> Vec<u8> {
     let mut random = Random::new(7);
     let mut drawn = |rows: usize, columns: usize| -> Vec<f32> {
         let scale = (2.0 / rows as f64).sqrt();
@@ -63,9 +67,9 @@ pub fn slow_doubling(layers: usize) -> Vec<u8> {
     };
     let mut graph = Message::default();
     graph.message(5, tensor("two", &[1], &[2.0]));
-    graph.message(5, tensor("widen", &[4, WIDTH], &drawn(4, WIDTH)));
-    graph.message(5, tensor("layer", &[WIDTH, WIDTH], &drawn(WIDTH, WIDTH)));
-    graph.message(5, tensor("nothing", &[WIDTH, 4], &[0.0; WIDTH * 4]));
+    graph.message(5, tensor("widen", &[4, width], &drawn(4, width)));
+    graph.message(5, tensor("layer", &[width, width], &drawn(width, width)));
+    graph.message(5, tensor("nothing", &[width, 4], &vec![0.0; width * 4]));
     graph.message(1, node("MatMul", &["x", "widen"], "active0"));
     for number in 0..layers {
         let [input, sum, active] =

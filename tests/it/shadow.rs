@@ -6,7 +6,7 @@ use http::Method;
 use serde_json::{Value, json};
 use weighbridge_tests::gateway::{any_row, fp32, timed};
 use weighbridge_tests::onnx::{
-    doubling, doubling_traced_with_one_row, lookup, lookup_of, slow_doubling, tag,
+    doubling, doubling_traced_with_one_row, lookup, lookup_of, slow_doubling, slow_doubling_of, tag,
 };
 use weighbridge_tests::{Answer, Gateway, wait};
 
@@ -188,8 +188,8 @@ async fn a_shadow_that_fails_or_panics_costs_no_live_request_anything() {
 async fn a_shadow_whose_run_does_not_end_is_switched_off_and_the_rest_goes_on() {
     let start = Gateway::start().model("m", &doubling()).setting("shadow.cpu_share", "100");
     let gateway = start.setting("shadow.run_limit", "10ms").ready().await;
-    // A copy of 64 rows runs piece by piece; each takes 15 to 60 ms.
-    gateway.push_ready("m", &slow_doubling(1500)).await;
+    // A copy of 64 rows runs piece by piece; each takes more than 15 ms.
+    gateway.push_ready("m", &slow_doubling_of(1024, 100)).await;
     gateway.push_ready("m", &doubling_traced_with_one_row()).await;
     gateway.configure("m", &json!({"shadows": "2=100,3=100"})).await;
     let rows = vec![[1.0, 2.0, 3.0, 4.0]; 64];
