@@ -53,7 +53,7 @@ impl Dense {
     pub(super) fn multiply(&self, x: &[f32], out: &mut [f32]) {
         #[cfg(target_arch = "x86_64")]
         if std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma") {
-            // With the vectors of the baseline of x86-64 this takes 2 to 4 times as long.
+            // With the vectors of the baseline of x86-64 a small MLP of 64 rows takes twice as long.
             #[expect(unsafe_code, reason = "a function with target features")]
             // SAFETY: the processor has the two features that the function is compiled for; its
             // body is safe code.
