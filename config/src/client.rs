@@ -16,6 +16,8 @@ use crate::settings::Settings;
 pub const URL_VARIABLE: &str = "WEIGHBRIDGE_URL";
 /// The variable with the key.
 pub const KEY_VARIABLE: &str = "WEIGHBRIDGE_KEY";
+/// The variable with the file of certificates that the server's is signed by.
+pub const CA_VARIABLE: &str = "WEIGHBRIDGE_CA";
 /// The file of a data folder with the address of its server's admin API.
 pub const URL_FILE: &str = "admin-url";
 /// The file of a data folder with the key of its server.
@@ -163,6 +165,12 @@ impl ClientSettings {
         let key = checked_key(&key_source, &key)?;
         Ok(Self { url, key, url_source, key_source })
     }
+}
+
+/// The file of certificates that a server's may be signed by: `--ca`, else `WEIGHBRIDGE_CA`. With
+/// neither, those that the system trusts.
+pub fn trusted(flag: Option<&Path>) -> Option<PathBuf> {
+    flag.map(Path::to_owned).or_else(|| environment::variable(CA_VARIABLE).map(PathBuf::from))
 }
 
 type Found = (ClientSource, String);

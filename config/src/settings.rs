@@ -66,6 +66,10 @@ pub struct Server {
     pub drain_timeout: Duration,
     /// What the server calls itself in its metadata.
     pub name: String,
+    /// The certificate chain of the data listener, PEM; without one it speaks plain HTTP.
+    pub tls_certificate: Option<PathBuf>,
+    /// The key of that certificate, PEM.
+    pub tls_key: Option<PathBuf>,
 }
 
 /// The admin listener.
@@ -73,6 +77,10 @@ pub struct Server {
 pub struct Admin {
     /// Where the admin API, the metrics and the dashboard are served. Port 0 picks a free one.
     pub listen: SocketAddr,
+    /// The certificate chain of the admin listener, PEM; without one it speaks plain HTTP.
+    pub tls_certificate: Option<PathBuf>,
+    /// The key of that certificate, PEM.
+    pub tls_key: Option<PathBuf>,
 }
 
 /// Who may ask.

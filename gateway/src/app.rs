@@ -26,6 +26,7 @@ use crate::data_dir::DataDir;
 use crate::edge::auth::KeyUse;
 use crate::edge::drain::Drain;
 use crate::edge::listener::{self, ConnectionLimits};
+use crate::edge::tls::{Files, Tls};
 use crate::experiment::Experiments;
 use crate::gateway::{Gateway, Urls};
 use crate::loading::loader::Loader;
@@ -79,9 +80,15 @@ pub async fn serve(
     let mut stop_signals = StopSignals::new()?;
     let data_dir = DataDir::hold(&settings.server.data_dir)?;
     let metrics = names::install().context("cannot record metrics")?;
+    let (server, admin) = (&settings.server, &settings.admin);
+    let data_tls = tls("data", &server.tls_certificate, &server.tls_key, "server.tls_certificate")?;
+    let admin_tls = tls("admin", &admin.tls_certificate, &admin.tls_key, "admin.tls_certificate")?;
     let data_listener = bind(settings.server.listen, "server.listen").await?;
     let admin_listener = bind(settings.admin.listen, "admin.listen").await?;
-    let urls = Urls { data: url_of(&data_listener)?, admin: url_of(&admin_listener)? };
+    let urls = Urls {
+        data: url_of(&data_listener, data_tls.is_some())?,
+        admin: url_of(&admin_listener, admin_tls.is_some())?,
+    };
 
     let registry: Arc<dyn Registry> = Arc::new(
         SqliteRegistry::open(&data_dir.registry()).await.context("cannot open the registry")?,
@@ -153,11 +160,15 @@ pub async fn serve(
         max_connections: gateway.settings.limits.max_connections,
         header_read_timeout: gateway.settings.limits.header_read_timeout,
     };
-    for (listener, router) in
-        [(data_listener, routes::data(&gateway)), (admin_listener, routes::admin(&gateway))]
-    {
-        let drain = gateway.drain.clone();
-        connections.spawn(listener::serve(listener, router, limits, drain, connections.clone()));
+    for (listener, router, tls) in [
+        (data_listener, routes::data(&gateway), data_tls),
+        (admin_listener, routes::admin(&gateway), admin_tls),
+    ] {
+        if let Some(tls) = &tls {
+            tasks.spawn(Arc::clone(tls).follow(stop.clone()));
+        }
+        let (drain, tracker) = (gateway.drain.clone(), connections.clone());
+        connections.spawn(listener::serve(listener, router, limits, tls, drain, tracker));
     }
     data_dir.write_urls(&urls.data, &urls.admin).context("cannot write the addresses")?;
 
@@ -244,8 +255,23 @@ async fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener>
         .with_context(|| format!("cannot listen on {address} ({setting})"))
 }
 
-fn url_of(listener: &TcpListener) -> anyhow::Result<String> {
-    Ok(format!("http://{}", listener.local_addr()?))
+/// The certificate of a listener, if `setting` and its key are set.
+fn tls(
+    listener: &'static str,
+    certificate: &Option<PathBuf>,
+    key: &Option<PathBuf>,
+    setting: &str,
+) -> anyhow::Result<Option<Arc<Tls>>> {
+    let (Some(certificate), Some(key)) = (certificate.clone(), key.clone()) else {
+        return Ok(None);
+    };
+    let opened = Tls::open(listener, Files { certificate, key });
+    opened.map(Some).with_context(|| format!("cannot serve TLS ({setting})"))
+}
+
+fn url_of(listener: &TcpListener, has_tls: bool) -> anyhow::Result<String> {
+    let scheme = if has_tls { "https" } else { "http" };
+    Ok(format!("{scheme}://{}", listener.local_addr()?))
 }
 
 struct StopSignals {

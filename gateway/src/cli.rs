@@ -33,10 +33,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use weighbridge_config::client::{ClientSettings, Secret};
+use weighbridge_config::client::{ClientSettings, Secret, trusted};
 use weighbridge_registry::Revision;
 
-use client::Client;
+use client::{Client, Trust};
 use error::{CliError, with_causes};
 
 const EXIT_CODES: &str = "\
@@ -71,12 +71,25 @@ struct Globals {
     /// Data folder of the server [default: ./weighbridge-data]
     #[arg(long, global = true, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// Trust servers whose certificate is signed by one in this PEM file, and no others
+    /// [default: WEIGHBRIDGE_CA, else what the system trusts]
+    #[arg(long, global = true, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Accept any certificate: whoever sits between reads the key
+    #[arg(long, global = true, conflicts_with = "ca")]
+    insecure: bool,
 }
 
 impl Globals {
     fn client(&self) -> Result<Client, CliError> {
         let key = self.key.as_ref().map(Secret::expose);
-        Client::new(ClientSettings::find(self.url.as_deref(), key, self.data_dir.as_deref())?)
+        let settings = ClientSettings::find(self.url.as_deref(), key, self.data_dir.as_deref())?;
+        let trust = match (self.insecure, trusted(self.ca.as_deref())) {
+            (true, _) => Trust::Anyone,
+            (false, Some(ca)) => Trust::SignedBy(ca),
+            (false, None) => Trust::System,
+        };
+        Client::new(settings, &trust)
     }
 }
 

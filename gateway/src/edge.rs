@@ -8,3 +8,4 @@ pub mod listener;
 pub mod problem;
 pub mod request_id;
 pub mod stack;
+pub mod tls;

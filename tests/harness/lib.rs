@@ -17,6 +17,7 @@ pub mod open_loop;
 pub mod rollouts;
 pub mod start;
 pub mod store;
+pub mod tls;
 pub mod wait;
 
 pub use answer::Answer;

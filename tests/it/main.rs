@@ -21,3 +21,4 @@ mod steps;
 mod stopping;
 mod switching;
 mod telemetry;
+mod tls;

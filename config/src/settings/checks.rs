@@ -21,6 +21,20 @@ pub(super) fn clashes(settings: &Settings) -> Vec<Clash> {
             clashes.push(Clash { key, with, wanted });
         }
     };
+    let Settings { server, admin, .. } = settings;
+    let pair = "wanted if and only if there is";
+    want(
+        server.tls_key.is_some() == server.tls_certificate.is_some(),
+        "server.tls_key",
+        pair,
+        "server.tls_certificate",
+    );
+    want(
+        admin.tls_key.is_some() == admin.tls_certificate.is_some(),
+        "admin.tls_key",
+        pair,
+        "admin.tls_certificate",
+    );
     want(!same_socket(settings), "admin.listen", "wanted another port than", "server.listen");
     want(
         serving.timeout <= limits.max_timeout,

@@ -23,13 +23,15 @@ impl Default for Server {
             data_dir: "./weighbridge-data".into(),
             drain_timeout: Duration::from_secs(30),
             name: "weighbridge".into(),
+            tls_certificate: None,
+            tls_key: None,
         }
     }
 }
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { listen: loopback(8081) }
+        Self { listen: loopback(8081), tls_certificate: None, tls_key: None }
     }
 }
 

@@ -138,9 +138,18 @@ pub(super) static TABLE: &[Setting] = &[
          serving.timeout, so that none is cut off; keep it below the platform's own grace time."),
     setting!(text server.name, name,
         "What the server calls itself in its metadata, for those who look at several."),
+    setting!(optional_file server.tls_certificate,
+        "The certificate chain of this listener in PEM, its own certificate first. \"none\": plain\n\
+         HTTP. A changed file counts for new connections within seconds."),
+    setting!(optional_file server.tls_key,
+        "The private key of server.tls_certificate in PEM."),
     setting!(text admin.listen, address,
-        "Where administration is served. Loopback: open it to a network only behind TLS, since\n\
-         its keys may change every route."),
+        "Where administration is served. Loopback: open it to a network only with TLS, since its\n\
+         keys may change every route."),
+    setting!(optional_file admin.tls_certificate,
+        "As server.tls_certificate, for this listener."),
+    setting!(optional_file admin.tls_key,
+        "The private key of admin.tls_certificate in PEM."),
     setting!(word auth.data_plane, DATA_PLANES,
         "Whether predictions need a key: \"auto\" asks for one unless server.listen is loopback;\n\
          \"open\" never asks; \"keys\" always asks."),

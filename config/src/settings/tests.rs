@@ -115,6 +115,7 @@ fn every_value_has_bounds() {
             // A folder may have any name.
             let is_folder = setting.key == "server.data_dir" && !matches!(bad, "" | "\0");
             let is_name = setting.key == "server.name" && !matches!(bad, "" | "\0");
+            // A certificate without its key does not fit, whatever its name.
             let files = ["webhooks.secret_file", "engine.onnxruntime_library"];
             let is_file = files.contains(&setting.key) && !matches!(bad, "" | "\0");
             let fits = is_folder || is_name || is_file;

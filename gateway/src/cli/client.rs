@@ -5,6 +5,7 @@
 
 mod answer;
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::header::{AUTHORIZATION, CONTENT_TYPE, IF_MATCH};
@@ -48,9 +49,27 @@ pub enum Polled {
     Away(CliError),
 }
 
+/// Whose certificates are accepted.
+#[derive(Debug)]
+pub enum Trust {
+    /// Those signed by what the system trusts.
+    System,
+    /// Those signed by a certificate of this PEM file.
+    SignedBy(PathBuf),
+    Anyone,
+}
+
+fn certificates(file: &Path) -> Result<Vec<reqwest::Certificate>, CliError> {
+    let pem = std::fs::read(file)
+        .map_err(|error| CliError::usage(format!("cannot read {}: {error}", file.display())))?;
+    match reqwest::Certificate::from_pem_bundle(&pem) {
+        Ok(found) if !found.is_empty() => Ok(found),
+        _ => Err(CliError::usage(format!("{} holds no certificate in PEM", file.display()))),
+    }
+}
+
 impl Client {
-    pub fn new(settings: ClientSettings) -> Result<Self, CliError> {
-        refuse_tls(&settings.url)?;
+    pub fn new(settings: ClientSettings, trust: &Trust) -> Result<Self, CliError> {
         let mut authorization = HeaderValue::try_from(format!("Bearer {}", settings.key.expose()))
             .map_err(|_| CliError::usage("the key does not fit into a header"))?;
         authorization.set_sensitive(true);
@@ -58,11 +77,15 @@ impl Client {
             .connect_timeout(CONNECT_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
-            // It speaks no TLS: reading the system's roots takes time, and fails where none are.
-            .tls_certs_only([])
-            .user_agent(concat!("weighbridge/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| CliError::failed(with_causes(&error)))?;
+            .user_agent(concat!("weighbridge/", env!("CARGO_PKG_VERSION")));
+        let http = match trust {
+            // Reading the system's roots takes time, and fails where none are.
+            Trust::System if settings.url.starts_with("http://") => http.tls_certs_only([]),
+            Trust::System => http,
+            Trust::SignedBy(file) => http.tls_certs_only(certificates(file)?),
+            Trust::Anyone => http.tls_danger_accept_invalid_certs(true),
+        };
+        let http = http.build().map_err(|error| CliError::failed(with_causes(&error)))?;
         let ClientSettings { url, url_source, key_source, .. } = settings;
         Ok(Self { http, url, url_source, key_source, authorization })
     }
@@ -167,7 +190,6 @@ impl Client {
         body: Vec<u8>,
         headers: HeaderMap,
     ) -> Result<Answer, CliError> {
-        refuse_tls(url)?;
         let request = self
             .authorized(self.http.post(url))
             .header(CONTENT_TYPE, "application/json")
@@ -247,15 +269,6 @@ fn is_passing(status: StatusCode) -> bool {
         status,
         StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
     )
-}
-
-fn refuse_tls(url: &str) -> Result<(), CliError> {
-    match url.starts_with("https://") {
-        false => Ok(()),
-        true => Err(CliError::usage(format!(
-            "{url} asks for TLS, which comes with a later release: use an http:// address"
-        ))),
-    }
 }
 
 #[cfg(test)]

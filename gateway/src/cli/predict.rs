@@ -70,7 +70,7 @@ fn body(args: &Args) -> Result<Vec<u8>, CliError> {
 /// The data address as seen from here: a server that listens everywhere is where its admin
 /// API is.
 fn reachable(data_url: &str, admin_url: &str) -> String {
-    let host = admin_url.strip_prefix("http://").map(|rest| {
+    let host = admin_url.split_once("://").map(|(_, rest)| {
         let authority = rest.split('/').next().unwrap_or(rest);
         match authority.rfind(':') {
             // Not a colon within `[::1]`.
@@ -78,11 +78,12 @@ fn reachable(data_url: &str, admin_url: &str) -> String {
             _ => authority,
         }
     });
-    let everywhere = ["http://0.0.0.0", "http://[::]"]
-        .iter()
-        .find_map(|prefix| data_url.strip_prefix(prefix).filter(|rest| rest.starts_with(':')));
+    let everywhere = data_url.split_once("://").and_then(|(scheme, rest)| {
+        let port = rest.strip_prefix("0.0.0.0").or_else(|| rest.strip_prefix("[::]"))?;
+        port.starts_with(':').then_some((scheme, port))
+    });
     match (everywhere, host) {
-        (Some(port), Some(host)) => format!("http://{host}{port}"),
+        (Some((scheme, port)), Some(host)) => format!("{scheme}://{host}{port}"),
         _ => data_url.trim_end_matches('/').to_owned(),
     }
 }
@@ -112,6 +113,7 @@ mod tests {
         for (data, admin, wanted) in [
             ("http://127.0.0.1:8080", "http://127.0.0.1:8081", "http://127.0.0.1:8080"),
             ("http://0.0.0.0:8080", "http://gw.example:8081", "http://gw.example:8080"),
+            ("https://0.0.0.0:8080", "http://gw.example:8081", "https://gw.example:8080"),
             ("http://[::]:8080", "http://[::1]:8081", "http://[::1]:8080"),
             ("http://0.0.0.0:8080", "http://[::1]", "http://[::1]:8080"),
             ("http://10.0.0.1:8080/", "http://gw:1", "http://10.0.0.1:8080"),

@@ -14,12 +14,14 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use crate::edge::drain::Drain;
+use crate::edge::tls::Tls;
 
 /// What one listener allows.
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +31,7 @@ pub struct ConnectionLimits {
     pub header_read_timeout: Duration,
 }
 
-/// Serves `router` on `listener` until `drain` says to close and all connections have ended.
+/// Serves `router` on `listener`, over TLS if `tls` is there, until `drain` says to close and all connections have ended.
 ///
 /// `router` must be finished (`with_state(())`), so that its layers are built once and not for
 /// each request.
@@ -37,6 +39,7 @@ pub async fn serve(
     listener: TcpListener,
     router: Router,
     limits: ConnectionLimits,
+    tls: Option<Arc<Tls>>,
     drain: Drain,
     tasks: TaskTracker,
 ) {
@@ -44,11 +47,24 @@ pub async fn serve(
     let slots = Arc::new(Semaphore::new(limits.max_connections as usize));
     let builder = Arc::new(http_builder(limits));
     let start = |tcp: TcpStream, permit: OwnedSemaphorePermit| {
-        let connection = connection(&builder, tcp, router.clone());
-        let watched = graceful.watch(connection);
+        // Small answers must not wait for an acknowledgement.
+        let _ = tcp.set_nodelay(true);
+        // A broken connection is the peer's affair: nobody is left to be told.
+        let Some(tls) = tls.clone() else {
+            let watched = graceful.watch(connection(&builder, tcp, router.clone()));
+            tasks.spawn(async move {
+                let _ = watched.await;
+                drop(permit);
+            });
+            return;
+        };
+        // Whoever shakes hands is waited for like whoever asks.
+        let (watcher, builder, router) = (graceful.watcher(), Arc::clone(&builder), router.clone());
         tasks.spawn(async move {
-            // A broken connection is the peer's affair: nobody is left to be told.
-            let _ = watched.await;
+            let shaken = tokio::time::timeout(limits.header_read_timeout, tls.accept(tcp)).await;
+            if let Ok(Ok(stream)) = shaken {
+                let _ = watcher.watch(connection(&builder, stream, router)).await;
+            }
             drop(permit);
         });
     };
@@ -91,15 +107,13 @@ fn http_builder(limits: ConnectionLimits) -> auto::Builder<TokioExecutor> {
     builder
 }
 
-fn connection(
+fn connection<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     builder: &auto::Builder<TokioExecutor>,
-    tcp: TcpStream,
+    stream: S,
     router: Router,
 ) -> impl hyper_util::server::graceful::GracefulConnection<Error: Send> + Send + 'static {
-    // Small answers must not wait for an acknowledgement.
-    let _ = tcp.set_nodelay(true);
     let service = router.map_request(|request: Request<Incoming>| request.map(Body::new));
-    builder.serve_connection(TokioIo::new(tcp), TowerToHyperService::new(service)).into_owned()
+    builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)).into_owned()
 }
 
 /// Out of file descriptors and the like: tell, wait a little, go on.

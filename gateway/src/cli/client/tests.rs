@@ -29,7 +29,7 @@ pub fn client(url: &str) -> Client {
         url_source: ClientSource::File("data/admin-url".into()),
         key_source: ClientSource::Variable("WEIGHBRIDGE_KEY"),
     };
-    Client::new(settings).unwrap()
+    Client::new(settings, &Trust::System).unwrap()
 }
 
 /// Serves `router` below `/admin/v1` until the test ends, and returns its address.
@@ -256,14 +256,18 @@ async fn a_server_that_leaves_in_the_middle_is_unreachable() {
     }
 }
 
-#[tokio::test]
-async fn tls_is_refused_with_the_reason() {
-    let url = "https://127.0.0.1:1".to_owned();
-    let (key, source) = (Secret::new("k"), ClientSource::Flag("--url"));
-    let settings = ClientSettings { url, key, url_source: source.clone(), key_source: source };
-    let error = Client::new(settings).unwrap_err();
-    assert_eq!(error.exit, Exit::WrongUsage);
-    assert!(error.text.contains("later release"), "{error}");
+#[test]
+fn a_file_without_certificates_is_wrong_usage() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let missing = file.path().join("missing");
+    for (path, words) in [(file.path(), "no certificate in PEM"), (&missing, "cannot read")] {
+        let (key, source) = (Secret::new("k"), ClientSource::Flag("--url"));
+        let url = "https://127.0.0.1:1".to_owned();
+        let settings = ClientSettings { url, key, url_source: source.clone(), key_source: source };
+        let error = Client::new(settings, &Trust::SignedBy(path.to_owned())).unwrap_err();
+        assert_eq!(error.exit, Exit::WrongUsage);
+        assert!(error.text.contains(words), "{error}");
+    }
 }
 
 /// Runs a command line against a server whose pushes end with the given version.

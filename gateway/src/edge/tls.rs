@@ -1,0 +1,135 @@
+//! TLS of a listener: a certificate and its key from files, read again when they change.
+//!
+//! Connections keep what they were opened with; only new ones see a new certificate. Files that
+//! cannot be used leave the old certificate in force, which is said once per change.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{self, ServerConfig};
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+
+/// How often the files are looked at. Certificates are renewed weeks before they end; a look
+/// reads a few kilobytes.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// The files of a certificate chain and of its key, both PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Files {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+/// The certificate of a listener.
+#[derive(Debug)]
+pub struct Tls {
+    /// `data` or `admin`.
+    listener: &'static str,
+    files: Files,
+    current: ArcSwap<ServerConfig>,
+}
+
+/// The contents of both files.
+type Contents = (Vec<u8>, Vec<u8>);
+
+impl Tls {
+    /// # Errors
+    /// A file that cannot be read, is not PEM, holds no certificate or no key; a key of another
+    /// certificate. Names the file.
+    pub fn open(listener: &'static str, files: Files) -> anyhow::Result<Arc<Self>> {
+        let config = config(&files, &read(&files)?)?;
+        let current = ArcSwap::from_pointee(config);
+        Ok(Arc::new(Self { listener, files, current }))
+    }
+
+    /// Shakes hands with a client.
+    pub async fn accept(&self, tcp: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        TlsAcceptor::from(self.current.load_full()).accept(tcp).await
+    }
+
+    /// Takes up new files until `stop`.
+    pub async fn follow(self: Arc<Self>, stop: CancellationToken) {
+        // What was seen last, whether it could be used or not. A change between `open` and here
+        // is found too: the contents are compared and not the times.
+        let mut seen = None;
+        loop {
+            let own = Arc::clone(&self);
+            let looked = tokio::task::spawn_blocking(move || own.look(seen)).await;
+            let Ok(now) = looked else { return };
+            seen = now;
+            tokio::select! {
+                () = tokio::time::sleep(LOOK) => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    fn look(&self, seen: Option<Contents>) -> Option<Contents> {
+        let now = match read(&self.files) {
+            Ok(now) => now,
+            // Files that are being replaced are missing for a moment.
+            Err(_) if seen.is_none() => return None,
+            Err(_) => return seen,
+        };
+        match &seen {
+            None => {}
+            Some(seen) if *seen == now => {}
+            Some(_) => match config(&self.files, &now) {
+                Ok(config) => {
+                    self.current.store(Arc::new(config));
+                    tracing::info!(listener = self.listener, "a new certificate is in force");
+                }
+                Err(error) => {
+                    let error = format!("{error:#}");
+                    tracing::error!(
+                        listener = self.listener,
+                        error,
+                        "the new certificate cannot be used: the old one stays"
+                    );
+                }
+            },
+        }
+        Some(now)
+    }
+}
+
+fn read(files: &Files) -> anyhow::Result<Contents> {
+    let read = |path: &Path| {
+        std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+    };
+    Ok((read(&files.certificate)?, read(&files.key)?))
+}
+
+fn config(files: &Files, (certificate, key): &Contents) -> anyhow::Result<ServerConfig> {
+    let (of_certificate, of_key) = (files.certificate.display(), files.key.display());
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(certificate)
+        .collect::<Result<_, _>>()
+        .with_context(|| format!("{of_certificate} is not PEM"))?;
+    anyhow::ensure!(!chain.is_empty(), "{of_certificate} holds no certificate in PEM");
+    let key = PrivateKeyDer::from_pem_slice(key)
+        .with_context(|| format!("{of_key} holds no private key in PEM"))?;
+    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => {
+                anyhow::anyhow!(
+                    "the key in {of_key} is not that of the certificate in {of_certificate}"
+                )
+            }
+            error => anyhow::anyhow!("{of_certificate} with {of_key} cannot be used: {error}"),
+        })?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
