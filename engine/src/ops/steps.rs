@@ -164,18 +164,21 @@ impl Places {
 
 /// How `node` is run; `None` when it may need a plan.
 fn operator(model: &TypedModel, node: &TypedNode) -> Option<Operator> {
+    // Symbolic integers want the run's symbols.
+    let inputs = model.node_input_facts(node.id).ok()?;
+    let mut facts = inputs.into_iter().chain(node.outputs.iter().map(|output| &output.fact));
+    if facts.any(|fact| fact.datum_type == DatumType::TDim) {
+        return None;
+    }
     if let Some(own) = node.op_as::<Own>() {
         return Some(Operator::Own(own.kernel.clone(), own.wanted.clone()));
     }
-    let mut facts = node.outputs.iter().map(|output| &output.fact);
-    let has_sizes = facts.any(|fact| fact.datum_type == DatumType::TDim)
-        || model.node_input_facts(node.id).ok()?.iter().any(|f| f.datum_type == DatumType::TDim);
     let needs_inputs_only = node.op_is::<ElementWiseOp>()
         || node.op_is::<Cast>()
         || node.op_is::<Iff>()
         || node.op_is::<TypedConcat>()
         || matches!(node.op_as(), Some(AxisOp::Add(_) | AxisOp::Rm(_) | AxisOp::Move(..)));
-    (needs_inputs_only && !has_sizes).then(|| Operator::Theirs(node.op.clone()))
+    needs_inputs_only.then(|| Operator::Theirs(node.op.clone()))
 }
 
 /// The values of one run.
