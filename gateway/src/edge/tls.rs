@@ -18,6 +18,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ServerConfig};
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
+use weighbridge_config::Digest;
 
 /// How often the files are looked at. Certificates are renewed weeks before they end; a look
 /// reads a few kilobytes.
@@ -36,20 +37,24 @@ pub struct Tls {
     /// `data` or `admin`.
     listener: &'static str,
     files: Files,
+    opened: Seen,
     current: ArcSwap<ServerConfig>,
 }
 
 /// The contents of both files.
 type Contents = (Vec<u8>, Vec<u8>);
 
+/// What tells whether they have changed; the key itself is not kept.
+type Seen = [Digest; 2];
+
 impl Tls {
     /// # Errors
     /// A file that cannot be read, is not PEM, holds no certificate or no key; a key of another
     /// certificate. Names the file.
     pub fn open(listener: &'static str, files: Files) -> anyhow::Result<Arc<Self>> {
-        let config = config(&files, &read(&files)?)?;
-        let current = ArcSwap::from_pointee(config);
-        Ok(Arc::new(Self { listener, files, current }))
+        let contents = read(&files)?;
+        let current = ArcSwap::from_pointee(config(&files, &contents)?);
+        Ok(Arc::new(Self { listener, files, opened: seen(&contents), current }))
     }
 
     /// Shakes hands with a client.
@@ -59,9 +64,8 @@ impl Tls {
 
     /// Takes up new files until `stop`.
     pub async fn follow(self: Arc<Self>, stop: CancellationToken) {
-        // What was seen last, whether it could be used or not. A change between `open` and here
-        // is found too: the contents are compared and not the times.
-        let mut seen = None;
+        // What was seen last, whether it could be used or not.
+        let mut seen = self.opened;
         loop {
             let own = Arc::clone(&self);
             let looked = tokio::task::spawn_blocking(move || own.look(seen)).await;
@@ -74,33 +78,33 @@ impl Tls {
         }
     }
 
-    fn look(&self, seen: Option<Contents>) -> Option<Contents> {
-        let now = match read(&self.files) {
-            Ok(now) => now,
-            // Files that are being replaced are missing for a moment.
-            Err(_) if seen.is_none() => return None,
-            Err(_) => return seen,
-        };
-        match &seen {
-            None => {}
-            Some(seen) if *seen == now => {}
-            Some(_) => match config(&self.files, &now) {
-                Ok(config) => {
-                    self.current.store(Arc::new(config));
-                    tracing::info!(listener = self.listener, "a new certificate is in force");
-                }
-                Err(error) => {
-                    let error = format!("{error:#}");
-                    tracing::error!(
-                        listener = self.listener,
-                        error,
-                        "the new certificate cannot be used: the old one stays"
-                    );
-                }
-            },
+    fn look(&self, before: Seen) -> Seen {
+        // Files that are being replaced are missing for a moment.
+        let Ok(contents) = read(&self.files) else { return before };
+        let now = seen(&contents);
+        if now == before {
+            return before;
         }
-        Some(now)
+        match config(&self.files, &contents) {
+            Ok(config) => {
+                self.current.store(Arc::new(config));
+                tracing::info!(listener = self.listener, "a new certificate is in force");
+            }
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::error!(
+                    listener = self.listener,
+                    error,
+                    "the new certificate cannot be used: the old one stays"
+                );
+            }
+        }
+        now
     }
+}
+
+fn seen((certificate, key): &Contents) -> Seen {
+    [Digest::of(certificate), Digest::of(key)]
 }
 
 fn read(files: &Files) -> anyhow::Result<Contents> {
