@@ -9,6 +9,7 @@
 //! * [`manifest`]: what an artifact consists of, and its digest.
 //! * [`model_settings`]: the per-model settings that live in the registry.
 //! * [`network`]: ranges of IP addresses.
+//! * [`scope`]: what a principal may do.
 //! * [`rollout`]: what an operator says about a rollout.
 //! * [`experiment`]: what an operator says about an A/B experiment.
 //! * [`settings`]: the process settings of the TOML file, with environment overrides.
@@ -26,6 +27,7 @@ pub mod model_settings;
 pub mod names;
 pub mod network;
 pub mod rollout;
+pub mod scope;
 pub mod settings;
 pub mod split;
 pub mod tensor;
@@ -38,6 +40,7 @@ pub use manifest::{Digest, FileRole, Manifest, ManifestFile};
 pub use model_settings::{ModelSettings, Residency, Sticky, V1Dialect};
 pub use names::{AliasName, InvalidName, ModelName, Version};
 pub use rollout::RolloutSpec;
+pub use scope::{InvalidScope, Pattern, Scope, Scopes};
 pub use settings::{ByteSize, Mistakes, Overrides, Settings};
 pub use split::{Split, SplitError};
 pub use tensor::{Datatype, Signature, Tensor, TensorData, TensorSpec};

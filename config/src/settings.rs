@@ -6,6 +6,10 @@
 //! * `defaults`: the value of each setting that nobody sets.
 //! * `table`: every setting once; the file, the environment, `print-config` and the example
 //!   file all follow it.
+//! * [`groups`]: settings that there may be several of, each under a name.
+//! * `group_table`: every field of them once, as `table` for the others.
+//! * `place`: where one value goes, in either table.
+//! * `difference`: what changed, and what of it a running server takes over.
 //! * `sources`: where values come from, and in which order.
 //! * [`mistakes`]: what is wrong, where, and what is wanted instead.
 //! * [`example`]: the text of `weighbridge.example.toml`.
@@ -15,9 +19,13 @@
 
 mod checks;
 mod defaults;
+mod difference;
 pub mod example;
 mod file;
+mod group_table;
+pub mod groups;
 pub mod mistakes;
+mod place;
 mod rules;
 mod sources;
 mod table;
@@ -26,11 +34,14 @@ pub mod units;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use difference::Difference;
+pub use groups::{Algorithm, Client, DEFAULT_TIER, Issuer, KeySource, Priority, Rate, Tier};
 pub use mistakes::{Mistake, Mistakes, Source};
 pub use units::ByteSize;
 
@@ -39,7 +50,7 @@ use crate::network::Networks;
 
 /// Everything an operator sets for one process. Live state (models, routes, rollouts, keys)
 /// belongs to the registry and is never here.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     pub server: Server,
     pub admin: Admin,
@@ -52,6 +63,13 @@ pub struct Settings {
     pub store: Store,
     pub webhooks: Webhooks,
     pub logging: Logging,
+    /// Who signs tokens, by the name of the group.
+    pub issuers: BTreeMap<String, Issuer>,
+    /// Whose certificates are accepted, by the name of the group.
+    pub clients: BTreeMap<String, Client>,
+    /// What tenants may use, by the name that issuers, clients and keys say. There is always
+    /// one called [`DEFAULT_TIER`].
+    pub tiers: BTreeMap<String, Tier>,
 }
 
 /// The data listener and the process itself.
@@ -70,6 +88,9 @@ pub struct Server {
     pub tls_certificate: Option<PathBuf>,
     /// The key of that certificate, PEM.
     pub tls_key: Option<PathBuf>,
+    /// The authorities whose client certificates are accepted, PEM; without any no client is
+    /// asked for a certificate.
+    pub tls_client_ca: Option<PathBuf>,
 }
 
 /// The admin listener.
@@ -81,6 +102,9 @@ pub struct Admin {
     pub tls_certificate: Option<PathBuf>,
     /// The key of that certificate, PEM.
     pub tls_key: Option<PathBuf>,
+    /// The authorities whose client certificates are accepted, PEM; without any no client is
+    /// asked for a certificate.
+    pub tls_client_ca: Option<PathBuf>,
 }
 
 /// Who may ask.
@@ -117,6 +141,16 @@ pub struct Limits {
     pub max_connections: u32,
     /// The ceiling of `x-request-timeout-ms`.
     pub max_timeout: Duration,
+    /// The largest head of a request.
+    pub headers: ByteSize,
+    /// The most requests at once on one HTTP/2 connection.
+    pub max_streams: u32,
+    /// The most requests that are read or answered at once.
+    pub max_in_flight: u32,
+    /// The memory of the bodies that are read and decoded at once; at least [`Limits::body`].
+    pub body_memory: ByteSize,
+    /// How many times its own size a compressed body may grow to.
+    pub decompression_ratio: u32,
 }
 
 /// Defaults for what a model leaves unset.
@@ -248,8 +282,8 @@ pub struct Overrides {
 /// A setting as `print-config` shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Effective {
-    /// Such as `server.listen`.
-    pub key: &'static str,
+    /// Such as `server.listen` or `tiers.gold.requests`.
+    pub key: String,
     /// The value in its canonical form, such as `64MiB`.
     pub value: String,
     pub source: Source,
@@ -267,7 +301,9 @@ impl fmt::Display for Effective {
 
 impl Settings {
     /// The settings of this process: defaults, then `file`, then the environment variables
-    /// `WEIGHBRIDGE__SECTION__KEY`, then `overrides`; later ones win.
+    /// `WEIGHBRIDGE__SECTION__KEY`, then `overrides`; later ones win. Called again it reads all
+    /// of them again: [`Settings::differences`] says what changed, [`Settings::with_live`] what
+    /// a running server makes of it.
     ///
     /// # Errors
     /// All mistakes of all sources together, those of values that are overridden included.
@@ -310,7 +346,8 @@ impl Settings {
     }
 }
 
-/// A value as TOML writes it.
+/// A value as TOML writes it. One that could be a number and is a word needs quotes all the same.
 fn toml_value(value: &str, quoted: bool) -> String {
-    if quoted { toml::Value::from(value).to_string() } else { value.to_owned() }
+    let is_number = value.bytes().all(|b| b.is_ascii_digit());
+    if quoted || !is_number { toml::Value::from(value).to_string() } else { value.to_owned() }
 }

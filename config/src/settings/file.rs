@@ -4,13 +4,15 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::group_table::{Kind, kind};
 use super::mistakes::{Mistake, Source};
+use super::rules::group_name;
 use super::table::SECTIONS;
 
 /// One `key = value` of the file.
 #[derive(Debug)]
 pub(super) struct Entry {
-    /// `section.name` as it was written, case included.
+    /// `section.name` or `kind.group.name` as it was written, case included.
     pub(super) key: String,
     /// The value as text, or the kind that it is instead of a text or a whole number.
     pub(super) value: Result<String, &'static str>,
@@ -18,9 +20,11 @@ pub(super) struct Entry {
 }
 
 /// What a file holds; entries in the order of their lines.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Contents {
     pub(super) entries: Vec<Entry>,
+    /// The named groups, also those that have no entry, and where they begin.
+    pub(super) groups: Vec<(&'static Kind, String, Source)>,
     pub(super) mistakes: Vec<Mistake>,
 }
 
@@ -60,6 +64,10 @@ impl Reader<'_> {
         for (section, value) in table {
             let source = self.source(section.span().start);
             let section = section.get_ref();
+            if let Some(kind) = kind(section) {
+                self.kind(kind, value, source);
+                continue;
+            }
             let known = SECTIONS.iter().any(|(name, _)| *name == section.as_ref());
             match value.get_ref() {
                 DeValue::Table(settings) if known => self.section(section, settings),
@@ -79,6 +87,34 @@ impl Reader<'_> {
             let source = self.source(name.span().start);
             let key = format!("{section}.{}", name.get_ref());
             self.entry(key, scalar(value), source);
+        }
+    }
+
+    fn kind(&mut self, kind: &'static Kind, value: &Spanned<DeValue<'_>>, source: Source) {
+        let wanted = |mistaken: &str, source| {
+            let (name, example) = (kind.name, kind.example);
+            let wanted = format!("wanted groups: [{name}.NAME], such as [{name}.{example}]");
+            Mistake::without_value(source, Some(mistaken), wanted)
+        };
+        let DeValue::Table(groups) = value.get_ref() else {
+            self.contents.mistakes.push(wanted(kind.name, source));
+            return;
+        };
+        for (name, value) in groups {
+            let source = self.source(name.span().start);
+            let key = format!("{}.{}", kind.name, name.get_ref());
+            match (group_name(name.get_ref()), value.get_ref()) {
+                (Ok(name), DeValue::Table(fields)) => {
+                    self.section(&key, fields);
+                    self.contents.groups.push((kind, name, source));
+                }
+                // One mistake for the group, not one for each of its keys.
+                (Err(wanted), DeValue::Table(_)) => {
+                    let mistake = Mistake::without_value(source, Some(&key), wanted);
+                    self.contents.mistakes.push(mistake);
+                }
+                _ => self.contents.mistakes.push(wanted(&key, source)),
+            }
         }
     }
 

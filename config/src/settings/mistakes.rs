@@ -42,8 +42,9 @@ pub struct Mistake {
     pub source: Source,
     /// The setting, as it was written; None when the file as a whole cannot be read.
     pub key: Option<String>,
-    /// The value as it was written, shortened. None for a key that does not exist: what stands
-    /// under a mistyped name may be a secret of something else.
+    /// The value as it was written, shortened. None for a key that does not exist, since what
+    /// stands under a mistyped name may be a secret of something else, for a URL with a user,
+    /// which may have a password, and where there is no value.
     pub value: Option<String>,
     /// What to write instead.
     pub expectation: String,
@@ -51,8 +52,8 @@ pub struct Mistake {
 
 impl Mistake {
     pub(super) fn new(source: &Source, key: &str, value: &str, expectation: String) -> Self {
-        let (key, value) = (Some(key.to_owned()), Some(shortened(value)));
-        Self { source: source.clone(), key, value, expectation }
+        let value = (!has_user(value)).then(|| shortened(value));
+        Self { source: source.clone(), key: Some(key.to_owned()), value, expectation }
     }
 
     pub(super) fn without_value(source: Source, key: Option<&str>, expectation: String) -> Self {
@@ -82,8 +83,8 @@ impl Mistakes {
         (!mistakes.is_empty()).then_some(Self(mistakes))
     }
 
-    /// The mistakes: those of the file by line, of the environment by name, of the flags, and
-    /// of values that do not fit each other.
+    /// The mistakes: those of the file by line, of the environment by name, of the flags, of
+    /// values that are missing, and of values that do not fit each other.
     pub fn iter(&self) -> std::slice::Iter<'_, Mistake> {
         self.0.iter()
     }
@@ -111,6 +112,11 @@ impl fmt::Display for Mistakes {
 }
 
 impl std::error::Error for Mistakes {}
+
+/// Whether `value` is a URL that names a user, and so perhaps a password.
+fn has_user(value: &str) -> bool {
+    value.split_once("://").is_some_and(|(_, rest)| rest.contains('@'))
+}
 
 /// Keeps a line readable whatever was written.
 fn shortened(value: &str) -> String {

@@ -1,14 +1,18 @@
 //! What each kind of value must look like. Each rule returns the value, or the expectation as
 //! a phrase that starts with "wanted"; the bounds in the phrase are those that are checked.
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use super::SecretFile;
+use super::groups::{Algorithm, InvalidKeySource, InvalidRate, KeySource, Rate};
 use super::units::{ByteSize, format_duration, parse_duration};
 use crate::network::{InvalidNetwork, Networks};
+use crate::scope::{InvalidScope, Scopes};
 
 /// An IP address and a port. Names are refused: what is bound must not depend on a resolver.
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
@@ -81,7 +85,11 @@ pub(super) fn size(text: &str, bounds: RangeInclusive<ByteSize>) -> Result<ByteS
 }
 
 /// A whole number of `unit` within `bounds`.
-pub(super) fn whole(text: &str, unit: &str, bounds: RangeInclusive<u32>) -> Result<u32, String> {
+pub(super) fn whole<T: FromStr + PartialOrd + Display>(
+    text: &str,
+    unit: &str,
+    bounds: RangeInclusive<T>,
+) -> Result<T, String> {
     let digits = text.bytes().all(|b| b.is_ascii_digit());
     text.parse().ok().filter(|number| digits && bounds.contains(number)).ok_or_else(|| {
         let (least, most) = (bounds.start(), bounds.end());
@@ -130,4 +138,113 @@ pub(super) fn log_level(text: &str) -> Result<String, String> {
         let levels = LEVELS.join(", ");
         format!("wanted one of {levels}, or a list such as info,weighbridge=debug")
     })
+}
+
+/// The name of a named group; also of a tier, which is one.
+pub(super) fn group_name(text: &str) -> Result<String, String> {
+    let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-');
+    let whole = (1..=64).contains(&text.len()) && text.bytes().all(fits);
+    whole.then(|| text.to_owned()).ok_or_else(|| {
+        "wanted a name of 1 to 64 lower-case letters, digits, dashes or underscores".into()
+    })
+}
+
+/// A text that is compared as it is. Space around it would be a difference that nobody sees.
+pub(super) fn exact(text: &str) -> Result<String, String> {
+    let fits = !text.is_empty()
+        && text.chars().count() <= 512
+        && text.trim() == text
+        && !text.contains(char::is_control);
+    fits.then(|| text.to_owned())
+        .ok_or_else(|| "wanted 1 to 512 characters on one line, without space around them".into())
+}
+
+/// A short text without spaces; `what` it is stands in the expectation.
+fn short(text: &str, what: &str) -> Result<String, String> {
+    let fits = (1..=128).contains(&text.chars().count())
+        && !text.contains(|c: char| c.is_control() || c.is_whitespace());
+    fits.then(|| text.to_owned())
+        .ok_or_else(|| format!("wanted {what}, 1 to 128 characters without spaces"))
+}
+
+/// The name of a claim of a token.
+pub(super) fn claim(text: &str) -> Result<String, String> {
+    short(text, "the name of a claim")
+}
+
+/// The name of a tenant.
+pub(super) fn tenant(text: &str) -> Result<String, String> {
+    short(text, "the name of a tenant")
+}
+
+/// A value, or `none`.
+pub(super) fn optional<T>(
+    text: &str,
+    rule: impl Fn(&str) -> Result<T, String>,
+) -> Result<Option<T>, String> {
+    match text {
+        "none" => Ok(None),
+        text => rule(text).map(Some).map_err(|wanted| format!("{wanted}; or \"none\"")),
+    }
+}
+
+/// The text of an optional value.
+pub(super) fn optional_of<T: Display>(value: &Option<T>) -> String {
+    value.as_ref().map_or_else(|| "none".to_owned(), T::to_string)
+}
+
+/// Values separated by commas, at least one, each once; `what` they are stands in the
+/// expectation.
+pub(super) fn list<T: PartialEq>(
+    text: &str,
+    what: &str,
+    rule: impl Fn(&str) -> Result<T, String>,
+) -> Result<Vec<T>, String> {
+    let wanted = |wanted: &str| format!("wanted {what} separated by commas, each once: {wanted}");
+    let mut values = Vec::new();
+    for part in text.split(',') {
+        let value = rule(part.trim()).map_err(|each| wanted(&each))?;
+        if values.contains(&value) {
+            return Err(wanted(&format!("{part:?} is there twice")));
+        }
+        values.push(value);
+    }
+    Ok(values)
+}
+
+/// The text of a list.
+pub(super) fn listed<T: Display>(values: &[T]) -> String {
+    values.iter().map(T::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// The algorithms of an issuer. Where a shared secret and a public key are both accepted,
+/// whoever knows the public key can take it for the secret and sign tokens.
+pub(super) fn algorithms(text: &str) -> Result<Vec<Algorithm>, String> {
+    let algorithms = list(text, "algorithms", |text| word(text, &Algorithm::WORDS))?;
+    let has_other = algorithms.iter().any(|algorithm| *algorithm != Algorithm::Hs256);
+    if algorithms.contains(&Algorithm::Hs256) && has_other {
+        return Err("wanted HS256 alone or without it the others: a public key that is taken for \
+                    a shared secret would let anybody sign tokens"
+            .into());
+    }
+    Ok(algorithms)
+}
+
+/// Where the keys of an issuer are.
+pub(super) fn key_source(text: &str) -> Result<KeySource, String> {
+    text.parse().map_err(|error: InvalidKeySource| error.to_string())
+}
+
+/// At least one scope: who may do nothing need not be named.
+pub(super) fn some_scopes(text: &str) -> Result<Scopes, String> {
+    let scopes: Scopes = text.parse().map_err(|error: InvalidScope| error.to_string())?;
+    if scopes.is_empty() {
+        return Err("wanted scopes separated by spaces, such as predict:fraud-* metrics".into());
+    }
+    Ok(scopes)
+}
+
+/// So many in so long.
+pub(super) fn rate(text: &str) -> Result<Rate, String> {
+    text.parse().map_err(|error: InvalidRate| error.to_string())
 }

@@ -5,9 +5,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::group_table::{KINDS, Kind};
 use super::mistakes::{Mistake, Mistakes, Source, closest};
-use super::rules::folder;
-use super::table::{PREFIX, SECTIONS, Setting, TABLE, setting};
+use super::place::{Place, split_key, split_variable};
+use super::rules::{folder, group_name};
+use super::table::{PREFIX, SECTIONS, TABLE};
 use super::{Effective, Overrides, Settings, checks, file};
 use crate::environment;
 
@@ -15,8 +17,8 @@ use crate::environment;
 #[derive(Debug, Default)]
 pub(super) struct Loaded {
     pub(super) settings: Settings,
-    /// The last source of each setting that has one.
-    sources: BTreeMap<&'static str, Source>,
+    /// The last source of each setting that has one, and the first of each named group.
+    sources: BTreeMap<String, Source>,
     mistakes: Vec<Mistake>,
 }
 
@@ -69,15 +71,15 @@ pub(super) fn of_texts(
 }
 
 impl Loaded {
-    /// Every setting with its value and source, in the order of the table.
+    /// Every setting with its value and source, in the order of the tables.
     pub(super) fn effective(&self) -> Vec<Effective> {
-        let effective = |setting: &Setting| Effective {
-            key: setting.key,
-            value: (setting.show)(&self.settings),
-            quoted: setting.quoted,
-            source: self.source_of(setting.key),
+        let effective = |place: Place| Effective {
+            key: place.key(),
+            value: place.show(&self.settings),
+            quoted: place.quoted(),
+            source: self.source_of(&place.key()),
         };
-        TABLE.iter().map(effective).collect()
+        Place::all(&self.settings).into_iter().map(effective).collect()
     }
 
     fn source_of(&self, key: &str) -> Source {
@@ -87,12 +89,15 @@ impl Loaded {
     fn apply_file(&mut self, name: &str, text: &str) {
         let contents = file::read(name, text);
         self.mistakes.extend(contents.mistakes);
+        for (kind, group, source) in contents.groups {
+            self.begin(kind, &group, source);
+        }
         for entry in contents.entries {
-            match (setting(&entry.key), entry.value) {
-                (Some(setting), Ok(value)) => self.apply(setting, &value, entry.source),
-                (Some(setting), Err(kind)) => {
+            match (Place::of_key(&entry.key), entry.value) {
+                (Some(place), Ok(value)) => self.apply(&place, &value, entry.source),
+                (Some(place), Err(kind)) => {
                     let wanted = format!("wanted a text in quotes or a whole number, got: {kind}");
-                    let mistake = Mistake::without_value(entry.source, Some(setting.key), wanted);
+                    let mistake = Mistake::without_value(entry.source, Some(&place.key()), wanted);
                     self.mistakes.push(mistake);
                 }
                 (None, _) => self.mistakes.push(unknown_key(&entry.key, entry.source)),
@@ -104,8 +109,8 @@ impl Loaded {
 
     fn apply_variable(&mut self, name: &str, value: &str) {
         let source = Source::Environment(name.to_owned());
-        match TABLE.iter().find(|setting| setting.variable() == name) {
-            Some(setting) => self.apply(setting, value, source),
+        match Place::of_variable(name) {
+            Some(place) => self.apply(&place, value, source),
             None => self.mistakes.push(unknown_variable(name, source)),
         }
     }
@@ -116,8 +121,8 @@ impl Loaded {
             ("admin.listen", "--admin-listen", &flags.admin_listen),
         ];
         for (key, flag, value) in addresses {
-            if let (Some(setting), Some(value)) = (setting(key), value) {
-                self.apply(setting, value, Source::Flag(flag));
+            if let (Some(place), Some(value)) = (Place::of_key(key), value) {
+                self.apply(&place, value, Source::Flag(flag));
             }
         }
         // Not through text: a path from a flag need not be UTF-8.
@@ -126,7 +131,7 @@ impl Loaded {
             match folder(path) {
                 Ok(path) => {
                     self.settings.server.data_dir = path;
-                    self.sources.insert(key, source);
+                    self.sources.insert(key.to_owned(), source);
                 }
                 Err(wanted) => {
                     let shown = path.display().to_string();
@@ -136,13 +141,22 @@ impl Loaded {
         }
     }
 
-    fn apply(&mut self, setting: &'static Setting, value: &str, source: Source) {
-        match (setting.set)(&mut self.settings, value) {
+    /// Puts a named group, unless there is one of that name.
+    fn begin(&mut self, kind: &Kind, group: &str, source: Source) {
+        (kind.add)(&mut self.settings, group);
+        self.sources.entry(format!("{}.{group}", kind.name)).or_insert(source);
+    }
+
+    fn apply(&mut self, place: &Place, value: &str, source: Source) {
+        if let Place::Field(kind, _, group) = place {
+            self.begin(kind, group, source.clone());
+        }
+        match place.set(&mut self.settings, value) {
             Ok(()) => {
-                self.sources.insert(setting.key, source);
+                self.sources.insert(place.key(), source);
             }
             Err(wanted) => {
-                self.mistakes.push(Mistake::new(&source, setting.key, value, wanted));
+                self.mistakes.push(Mistake::new(&source, &place.key(), value, wanted));
             }
         }
     }
@@ -151,13 +165,11 @@ impl Loaded {
     /// the cross checks, and so is every setting when the file cannot be understood: the value
     /// that it holds instead is not the operator's.
     fn checked(mut self) -> Result<Self, Mistakes> {
-        let hides = |mistake: &Mistake, key: &str| match &mistake.key {
-            Some(mistaken) => mistaken == key,
-            None => matches!(mistake.source, Source::File { .. }),
-        };
-        let known = |key: &str| !self.mistakes.iter().any(|mistake| hides(mistake, key));
-        let clashes = checks::clashes(&self.settings);
-        let clashes = clashes.into_iter().filter(|clash| known(clash.key) && known(clash.with));
+        let missing = self.missing();
+        self.mistakes.extend(missing);
+        let clashes = checks::clashes(&self.settings).into_iter().filter(|clash| {
+            self.is_known(&clash.key) && clash.with.iter().all(|key| self.is_known(key))
+        });
         let mistakes: Vec<_> = clashes.map(|clash| self.clash(&clash)).collect();
         self.mistakes.extend(mistakes);
         match Mistakes::found(std::mem::take(&mut self.mistakes)) {
@@ -166,19 +178,63 @@ impl Loaded {
         }
     }
 
-    /// A clash as a mistake, with the sources of both: either may be a default that nobody wrote.
+    /// Whether the value of `key` is the operator's or a default, for all that is known.
+    fn is_known(&self, key: &str) -> bool {
+        let hides = |mistake: &Mistake| match &mistake.key {
+            Some(mistaken) => mistaken == key,
+            None => matches!(mistake.source, Source::File { .. }),
+        };
+        !self.mistakes.iter().any(hides)
+    }
+
+    /// What groups need and do not have. The rule of a field says of an empty text what it
+    /// wants instead.
+    fn missing(&self) -> Vec<Mistake> {
+        let mut missing = Vec::new();
+        for place in Place::all(&self.settings) {
+            let (key, Place::Field(kind, field, group)) = (place.key(), &place) else { continue };
+            let is_there = self.sources.contains_key(&key) || !self.is_known(&key);
+            if is_there || !field.is_required {
+                continue;
+            }
+            let wanted = place.set(&mut self.settings.clone(), "").err().unwrap_or_default();
+            let source = self.source_of(&format!("{}.{group}", kind.name));
+            let wanted = format!("{wanted}; none came");
+            missing.push(Mistake::without_value(source, Some(&key), wanted));
+        }
+        missing
+    }
+
+    /// A clash as a mistake, with the sources of all: some may be defaults that nobody wrote.
     fn clash(&self, clash: &checks::Clash) -> Mistake {
-        let shown = |key| setting(key).map(|s| (s.show)(&self.settings)).unwrap_or_default();
-        let (with, other) = (clash.with, self.source_of(clash.with));
-        let wanted = format!("{} {with}, which is {} ({other})", clash.wanted, shown(with));
-        Mistake::new(&self.source_of(clash.key), clash.key, &shown(clash.key), wanted)
+        let shown = |key: &str| Place::of_key(key).map(|place| place.show(&self.settings));
+        let other = |key: &String| {
+            format!("{key}, which is {} ({})", shown(key).unwrap_or_default(), self.source_of(key))
+        };
+        let others: Vec<_> = clash.with.iter().map(other).collect();
+        let wanted = format!("{} {}", clash.wanted, others.join(", or in "));
+        let (source, wanted) = (self.source_of(&clash.key), wanted.trim_end().to_owned());
+        match shown(&clash.key) {
+            Some(value) => Mistake::new(&source, &clash.key, &value, wanted),
+            None => Mistake::without_value(source, Some(&clash.key), wanted),
+        }
     }
 }
 
 fn unknown_key(key: &str, source: Source) -> Mistake {
-    let names = TABLE.iter().map(|setting| setting.key);
-    let sections = SECTIONS.iter().map(|(section, _)| *section);
-    let expectation = match closest(key, names.chain(sections)) {
+    let meant = match split_key(key) {
+        Some((kind, group, field)) => {
+            let names = kind.fields.iter().map(|field| field.name);
+            closest(field, names).map(|field| format!("{}.{group}.{field}", kind.name))
+        }
+        None => {
+            let names = TABLE.iter().map(|setting| setting.key);
+            let sections = SECTIONS.iter().map(|(section, _)| *section);
+            let kinds = KINDS.iter().map(|kind| kind.name);
+            closest(key, names.chain(sections).chain(kinds)).map(str::to_owned)
+        }
+    };
+    let expectation = match meant {
         Some(name) => format!("no such setting; did you mean {name}?"),
         None => "no such setting; weighbridge.example.toml lists all of them".to_owned(),
     };
@@ -187,12 +243,42 @@ fn unknown_key(key: &str, source: Source) -> Mistake {
 
 /// An empty variable is a mistake too: it would have been a setting with a value.
 fn unknown_variable(name: &str, source: Source) -> Mistake {
-    // All names begin alike, which would make any two of them look close.
-    let tail = |name: &str| name.strip_prefix(PREFIX).unwrap_or(name).to_owned();
-    let tails: Vec<_> = TABLE.iter().map(|setting| tail(&setting.variable())).collect();
-    let expectation = match closest(&tail(name), tails.iter().map(String::as_str)) {
-        Some(meant) => format!("no such setting; did you mean {PREFIX}{meant}?"),
+    let meant = match split_variable(name) {
+        Some((kind, group, field)) => {
+            if group.contains('-') || group_name(&group.to_ascii_lowercase()).is_err() {
+                let kind = kind.name.to_ascii_uppercase();
+                let wanted = format!(
+                    "wanted {PREFIX}{kind}__NAME__KEY, its NAME of 1 to 64 upper-case letters, \
+                     digits or underscores"
+                );
+                return Mistake::without_value(source, None, wanted);
+            }
+            let (start, written) = (name.len() - field.len(), field);
+            let names: Vec<_> = kind.fields.iter().map(|f| f.name.to_ascii_uppercase()).collect();
+            let field = closest(written, names.iter().map(String::as_str));
+            // The name is right but for its case.
+            field.map(|field| format!("{}{field}", name[..start].to_ascii_uppercase()))
+        }
+        None => variable_like(name),
+    };
+    let expectation = match meant {
+        Some(meant) => format!("no such setting; did you mean {meant}?"),
         None => "no such setting; variables are WEIGHBRIDGE__SECTION__KEY".to_owned(),
     };
     Mistake::without_value(source, None, expectation)
+}
+
+/// The variable of a plain setting, or of a group of another kind, that `name` most likely means.
+fn variable_like(name: &str) -> Option<String> {
+    // All names begin alike, which would make any two of them look close.
+    let tail = |name: &str| name.strip_prefix(PREFIX).unwrap_or(name).to_owned();
+    let written = tail(name);
+    let mut tails: Vec<_> = TABLE.iter().map(|setting| tail(&setting.variable())).collect();
+    if let Some((_, rest)) = written.split_once("__") {
+        let of_kind = |kind: &Kind| format!("{}__{rest}", kind.name.to_ascii_uppercase());
+        let exists = |tail: &String| Place::of_variable(&format!("{PREFIX}{tail}")).is_some();
+        tails.extend(KINDS.iter().map(of_kind).filter(exists));
+    }
+    let meant = closest(&written, tails.iter().map(String::as_str))?;
+    Some(format!("{PREFIX}{meant}"))
 }

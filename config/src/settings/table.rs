@@ -26,6 +26,12 @@ pub(super) struct Setting {
     pub(super) set: fn(&mut Settings, &str) -> Result<(), String>,
     /// The value as text that `set` accepts.
     pub(super) show: fn(&Settings) -> String,
+    /// Whether a running server takes a changed value over; else it counts from the next start.
+    pub(super) is_live: bool,
+    /// Whether both have the same value.
+    pub(super) is_same: fn(&Settings, &Settings) -> bool,
+    /// Gives the first the value of the second.
+    pub(super) take: fn(&mut Settings, &Settings),
 }
 
 impl Setting {
@@ -82,6 +88,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 /// One row of the table: the kind of value, the field that is also the key, its bounds, why.
 macro_rules! setting {
+    (live $($row:tt)*) => { Setting { is_live: true, ..setting!($($row)*) } };
     (duration $section:ident.$name:ident, $bounds:expr, $about:literal) => {
         setting!(@ $section.$name, true, $about,
             |text| duration(text, $bounds), |value: &Duration| format_duration(*value))
@@ -121,6 +128,9 @@ macro_rules! setting {
                 Ok(())
             },
             show: |settings| ($show)(&settings.$section.$name),
+            is_live: false,
+            is_same: |one, other| one.$section.$name == other.$section.$name,
+            take: |to, from| to.$section.$name.clone_from(&from.$section.$name),
         }
     };
 }
@@ -143,6 +153,9 @@ pub(super) static TABLE: &[Setting] = &[
          HTTP. A changed file counts for new connections within seconds."),
     setting!(optional_file server.tls_key,
         "The private key of server.tls_certificate in PEM."),
+    setting!(optional_file server.tls_client_ca,
+        "The authorities whose client certificates are accepted, in PEM; [clients.NAME] says what\n\
+         their holders may do. \"none\": no certificate is asked for. Needs tls_certificate."),
     setting!(text admin.listen, address,
         "Where administration is served. Loopback: open it to a network only with TLS, since its\n\
          keys may change every route."),
@@ -150,23 +163,39 @@ pub(super) static TABLE: &[Setting] = &[
         "As server.tls_certificate, for this listener."),
     setting!(optional_file admin.tls_key,
         "The private key of admin.tls_certificate in PEM."),
-    setting!(word auth.data_plane, DATA_PLANES,
+    setting!(optional_file admin.tls_client_ca,
+        "As server.tls_client_ca, for this listener."),
+    setting!(live word auth.data_plane, DATA_PLANES,
         "Whether predictions need a key: \"auto\" asks for one unless server.listen is loopback;\n\
          \"open\" never asks; \"keys\" always asks."),
-    setting!(size limits.body, ByteSize::kib(1)..=ByteSize::gib(4),
+    setting!(live size limits.body, ByteSize::kib(1)..=ByteSize::gib(4),
         "The largest body of a prediction. Bodies are held in memory while they are decoded."),
     setting!(size limits.upload, ByteSize::kib(1)..=ByteSize::gib(1024),
         "The largest file of a pushed model. It is streamed to disk and not held in memory, but\n\
          loading it takes a multiple of its size. 2GiB is the most that one ONNX file can be."),
     setting!(duration limits.header_read_timeout, MS..=HOUR,
         "How long the head of a request may take to arrive: ends connections that trickle."),
-    setting!(duration limits.body_read_timeout, MS..=HOUR,
+    setting!(live duration limits.body_read_timeout, MS..=HOUR,
         "How long a body may stand still while it arrives; a slow but steady upload is not cut."),
     setting!(whole limits.max_connections, "connections", 1..=1_000_000,
         "The most connections open at once on a listener. Each takes a file descriptor: raise\n\
          the limit of the process too."),
     setting!(duration limits.max_timeout, MS..=HOUR,
         "The most that a request may ask for with x-request-timeout-ms."),
+    setting!(size limits.headers, ByteSize::kib(8)..=ByteSize::mib(1),
+        "The largest head of a request: its first line and its headers."),
+    setting!(whole limits.max_streams, "requests", 1..=10_000,
+        "The most requests at once on one HTTP/2 connection. A client that needs more opens\n\
+         another, which counts to max_connections."),
+    setting!(live whole limits.max_in_flight, "requests", 1..=1_000_000,
+        "The most requests that are read or answered at once. Beyond it they are refused at once,\n\
+         before their bodies take memory."),
+    setting!(live size limits.body_memory, ByteSize::mib(1)..=ByteSize::gib(1024),
+        "The memory of the bodies that are read and decoded at once, all requests together. At\n\
+         least limits.body, or the largest body could never be read."),
+    setting!(live whole limits.decompression_ratio, "times", 1..=10_000,
+        "How many times its own size a compressed body may grow to. More than tensors do, and\n\
+         less than a body that is made to use up memory."),
     setting!(whole serving.max_batch_size, "rows", 1..=65_536,
         "The most rows that share one run of a model. Larger gains little on CPUs and makes\n\
          everyone in the batch wait for the whole of it."),
@@ -235,13 +264,13 @@ pub(super) static TABLE: &[Setting] = &[
     setting!(secret_file webhooks.secret_file,
         "The file with the secret that signs webhooks. \"auto\": webhook-secret in the data folder,\n\
          made by the server. It is read for each delivery."),
-    setting!(text logging.level, log_level,
+    setting!(live text logging.level, log_level,
         "What is logged: off, error, warn, info, debug or trace, or a list such as\n\
          \"info,weighbridge=debug\"."),
     setting!(word logging.format, LOG_FORMATS,
         "How a line looks: \"pretty\", \"json\" or \"auto\", which is pretty on a terminal and\n\
          JSON elsewhere."),
-    setting!(word logging.access, ACCESS_LOGS,
+    setting!(live word logging.access, ACCESS_LOGS,
         "Which requests get a line: \"off\", \"errors\" or \"all\". Errors, since a line for each\n\
          request costs more than many a prediction, and the metrics count them all."),
 ];

@@ -1,5 +1,9 @@
+mod groups;
+mod reload;
+
 use super::*;
 use crate::environment;
+use group_table::KINDS;
 use table::{SECTIONS, TABLE};
 
 fn from_file(text: &str) -> Result<Settings, Mistakes> {
@@ -139,6 +143,15 @@ fn bounds_are_inclusive() {
         ("serving.max_queue_delay", "10001ms", false),
         ("serving.timeout", "0s", false),
         ("engine.threads", "0", true),
+        ("limits.headers", "8KiB", true),
+        ("limits.headers", "1025KiB", false),
+        ("limits.max_streams", "10000", true),
+        ("limits.max_streams", "10001", false),
+        ("limits.max_in_flight", "0", false),
+        ("limits.body_memory", "64MiB", true),
+        ("limits.body_memory", "1025GiB", false),
+        ("limits.decompression_ratio", "1", true),
+        ("limits.decompression_ratio", "10001", false),
         ("engine.loaded_versions_per_model", "1", false),
         ("logging.level", "info,weighbridge=debug,h2::proto=off", true),
         ("logging.level", "verbose", false),
@@ -224,6 +237,10 @@ fn values_that_do_not_fit_each_other_are_mistakes() {
         ),
         ("[store]\nblob_grace = \"60s\"", "store.blob_grace", "engine.vet_timeout"),
         ("[admin]\nlisten = \"127.0.0.1:8080\"", "admin.listen", "server.listen"),
+        ("[limits]\nbody = \"2GiB\"", "limits.body_memory", "limits.body"),
+        ("[limits]\nbody_memory = \"63MiB\"", "limits.body_memory", "limits.body"),
+        ("[server]\ntls_client_ca = \"a\"", "server.tls_client_ca", "server.tls_certificate"),
+        ("[admin]\ntls_client_ca = \"a\"", "admin.tls_client_ca", "admin.tls_certificate"),
         ("[admin]\nlisten = \"0.0.0.0:8080\"", "admin.listen", "server.listen"),
     ] {
         let lines = lines(&from_file(text).unwrap_err());
@@ -291,9 +308,12 @@ fn the_data_plane_is_open_by_itself_on_loopback_only() {
 #[test]
 fn every_field_is_in_the_table_and_every_section_has_settings() {
     // One line of `{:#?}` per field that is not a section.
-    let shown = format!("{:#?}", Settings::default());
-    let fields = shown.lines().filter(|line| line.contains(": ") && !line.ends_with('{')).count();
+    let shown = format!("{:#?}", Settings { tiers: BTreeMap::new(), ..Settings::default() });
+    let is_field = |line: &&str| line.contains(": ") && !line.ends_with(['{', '}']);
+    let fields = shown.lines().map(|line| line.trim_end_matches(',')).filter(is_field).count();
     assert_eq!(fields, TABLE.len(), "{shown}");
+    let groups = shown.lines().filter(|line| line.ends_with("{},")).count();
+    assert_eq!(groups, KINDS.len(), "{shown}");
     let mut sections: Vec<_> = TABLE.iter().map(table::Setting::section).collect();
     sections.dedup();
     assert_eq!(sections, SECTIONS.map(|(section, _)| section));
@@ -313,5 +333,9 @@ fn the_example_file_lists_every_setting_at_its_default() {
     let loaded = sources::of_texts(file, [], &Overrides::default()).unwrap();
     assert_eq!(loaded.settings, Settings::default());
     let from_file = |entry: &Effective| matches!(entry.source, Source::File { .. });
-    assert!(loaded.effective().iter().all(from_file));
+    // The tier that always exists is not written: see the groups, which are commented out.
+    let mut plain = loaded.effective();
+    plain.retain(|entry| !entry.key.starts_with("tiers.default."));
+    assert_eq!(plain.len(), TABLE.len());
+    assert!(plain.iter().all(from_file));
 }
