@@ -1,6 +1,7 @@
 //! Handlers, thin: they read a request, call, and write the answer. [`routes`] lists them all.
 
 pub mod admin;
+pub mod admit;
 pub mod ask;
 mod awake;
 pub mod extract;

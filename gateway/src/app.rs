@@ -1,6 +1,7 @@
 //! Builds the rooms in order, runs until a signal comes, and ends without losing a request.
 
 mod background;
+mod reload;
 mod startup;
 
 use std::net::SocketAddr;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -24,11 +26,13 @@ use crate::api::routes;
 use crate::control::Control;
 use crate::data_dir::DataDir;
 use crate::edge::auth::KeyUse;
+use crate::edge::door::Door;
 use crate::edge::drain::Drain;
+use crate::edge::limit::quota::Quotas;
 use crate::edge::listener::{self, ConnectionLimits};
 use crate::edge::tls::{Files, Tls};
 use crate::experiment::Experiments;
-use crate::gateway::{Gateway, Urls};
+use crate::gateway::{Gateway, Reload, Urls};
 use crate::loading::loader::Loader;
 use crate::notify::Notifier;
 use crate::now_ms;
@@ -42,6 +46,7 @@ use crate::serving::compute::Compute;
 use crate::shadow::Mirror;
 use crate::telemetry::names;
 
+pub use reload::SettingsSource;
 pub use startup::offline_key;
 
 /// How long clients on idle connections have to notice that the server is going away.
@@ -72,17 +77,21 @@ pub struct Greeting {
 /// Runs the gateway until a signal comes and the last request has ended. `greet` is called
 /// once, when the server is ready.
 pub async fn serve(
+    source: SettingsSource,
     settings: Settings,
     startup: Startup,
     greet: impl FnOnce(&Greeting),
 ) -> anyhow::Result<()> {
     // Signals count from the beginning: one that comes while models load is not lost.
     let mut stop_signals = StopSignals::new()?;
+    let reload_signals = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
     let data_dir = DataDir::hold(&settings.server.data_dir)?;
     let metrics = names::install().context("cannot record metrics")?;
     let (server, admin) = (&settings.server, &settings.admin);
-    let data_tls = tls("data", &server.tls_certificate, &server.tls_key, "server.tls_certificate")?;
-    let admin_tls = tls("admin", &admin.tls_certificate, &admin.tls_key, "admin.tls_certificate")?;
+    let files = [&server.tls_certificate, &server.tls_key, &server.tls_client_ca];
+    let data_tls = tls("data", files, "server.tls_certificate")?;
+    let files = [&admin.tls_certificate, &admin.tls_key, &admin.tls_client_ca];
+    let admin_tls = tls("admin", files, "admin.tls_certificate")?;
     let data_listener = bind(settings.server.listen, "server.listen").await?;
     let admin_listener = bind(settings.admin.listen, "admin.listen").await?;
     let urls = Urls {
@@ -90,6 +99,73 @@ pub async fn serve(
         admin: url_of(&admin_listener, admin_tls.is_some())?,
     };
 
+    let (connections, tasks, stop) =
+        (TaskTracker::new(), TaskTracker::new(), CancellationToken::new());
+    let rooms = assemble(settings, &data_dir, metrics, urls.clone(), &tasks, &stop).await?;
+    let Rooms { gateway, sync, store } = &rooms;
+
+    let (admin_key_file, new_admin_key) = startup::ensure_admin_key(gateway, &data_dir).await?;
+    sync.refresh().await.context("cannot read the registry")?;
+    tasks.spawn(Arc::clone(sync).follow(gateway.settings.registry.poll_interval, stop.clone()));
+    tasks.spawn(Arc::clone(&gateway.rollouts).follow());
+    tasks.spawn(Arc::clone(&gateway.experiments).follow(Arc::clone(sync), stop.clone()));
+    background::recall_quotas(gateway).await?;
+    background::start(gateway, store, &tasks, &stop);
+    tasks.spawn(reload::follow(Arc::clone(gateway), source, reload_signals, stop.clone()));
+    let limits = ConnectionLimits {
+        max_connections: gateway.settings.limits.max_connections,
+        header_read_timeout: gateway.settings.limits.header_read_timeout,
+        headers: gateway.settings.limits.headers.as_usize(),
+        max_streams: gateway.settings.limits.max_streams,
+    };
+    for (listener, router, tls) in [
+        (data_listener, routes::data(gateway), data_tls),
+        (admin_listener, routes::admin(gateway), admin_tls),
+    ] {
+        if let Some(tls) = &tls {
+            tasks.spawn(Arc::clone(tls).follow(stop.clone()));
+        }
+        let (drain, tracker) = (gateway.drain.clone(), connections.clone());
+        connections.spawn(listener::serve(listener, router, limits, tls, drain, tracker));
+    }
+    data_dir.write_urls(&urls.data, &urls.admin).context("cannot write the addresses")?;
+
+    let prepare = startup::prepare(gateway, &data_dir, startup);
+    let failures = tokio::select! {
+        failures = prepare => failures?,
+        () = stop_signals.first() => return finish(gateway, &connections, &tasks, &stop, stop_signals).await,
+    };
+    gateway.has_started.store(true, Ordering::Release);
+    greet(&Greeting {
+        urls,
+        data_dir: data_dir.path().to_owned(),
+        new_admin_key,
+        admin_key_file,
+        failures,
+        models: startup::described(gateway),
+    });
+    stop_signals.first().await;
+    finish(gateway, &connections, &tasks, &stop, stop_signals).await
+}
+
+/// The parts of a gateway that stands and does not listen yet.
+#[derive(Debug)]
+pub struct Rooms {
+    pub gateway: Arc<Gateway>,
+    pub sync: Arc<Sync>,
+    pub store: Arc<dyn ModelStore>,
+}
+
+/// Builds the rooms in order. Tasks that they start are in `tasks` and end with `stop`.
+pub async fn assemble(
+    settings: Settings,
+    data_dir: &DataDir,
+    metrics: PrometheusHandle,
+    urls: Urls,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> anyhow::Result<Rooms> {
+    let door = Door::open(settings.clone(), &Door::default())?;
     let registry: Arc<dyn Registry> = Arc::new(
         SqliteRegistry::open(&data_dir.registry()).await.context("cannot open the registry")?,
     );
@@ -97,13 +173,11 @@ pub async fn serve(
         Arc::new(LocalStore::open(data_dir.store()).context("cannot open the model store")?);
     store.sweep_temporary().await.context("cannot clean up the model store")?;
 
-    let (connections, tasks, stop) =
-        (TaskTracker::new(), TaskTracker::new(), CancellationToken::new());
     let live = Arc::new(ArcSwap::from_pointee(Snapshot::default()));
     let slots = compute_slots(&settings);
     let load_threads = settings.engine.load_threads as usize;
     let loader = Loader::start(Arc::clone(&store), load_threads, load_options(&settings, slots)?)?;
-    let experiments = Experiments::new(Arc::clone(&registry), &tasks, &stop);
+    let experiments = Experiments::new(Arc::clone(&registry), tasks, stop);
     let sync = Sync::new(
         Arc::clone(&registry),
         loader.clone(),
@@ -113,7 +187,7 @@ pub async fn serve(
         Arc::clone(&experiments),
         tasks.clone(),
     );
-    let notifier = Notifier::open(&settings.webhooks, &data_dir, tasks.clone(), stop.clone())
+    let notifier = Notifier::open(&settings.webhooks, data_dir, tasks.clone(), stop.clone())
         .context("cannot sign webhooks")?;
     let moves = Moves::new(Arc::clone(&registry), Arc::clone(&sync), notifier);
     let rollouts = Controller::new(
@@ -144,50 +218,16 @@ pub async fn serve(
         drain: Drain::default(),
         key_use: KeyUse::default(),
         metrics,
-        urls: urls.clone(),
+        urls,
         started_at: now_ms(),
         has_started: AtomicBool::new(false),
+        door: ArcSwap::from_pointee(door),
+        permits: Arc::default(),
+        quotas: Quotas::default(),
+        reload: Reload::default(),
         settings,
     });
-
-    let (admin_key_file, new_admin_key) = startup::ensure_admin_key(&gateway, &data_dir).await?;
-    sync.refresh().await.context("cannot read the registry")?;
-    tasks.spawn(Arc::clone(&sync).follow(gateway.settings.registry.poll_interval, stop.clone()));
-    tasks.spawn(Arc::clone(&gateway.rollouts).follow());
-    tasks.spawn(Arc::clone(&gateway.experiments).follow(Arc::clone(&sync), stop.clone()));
-    background::start(&gateway, &store, &tasks, &stop);
-    let limits = ConnectionLimits {
-        max_connections: gateway.settings.limits.max_connections,
-        header_read_timeout: gateway.settings.limits.header_read_timeout,
-    };
-    for (listener, router, tls) in [
-        (data_listener, routes::data(&gateway), data_tls),
-        (admin_listener, routes::admin(&gateway), admin_tls),
-    ] {
-        if let Some(tls) = &tls {
-            tasks.spawn(Arc::clone(tls).follow(stop.clone()));
-        }
-        let (drain, tracker) = (gateway.drain.clone(), connections.clone());
-        connections.spawn(listener::serve(listener, router, limits, tls, drain, tracker));
-    }
-    data_dir.write_urls(&urls.data, &urls.admin).context("cannot write the addresses")?;
-
-    let prepare = startup::prepare(&gateway, &data_dir, startup);
-    let failures = tokio::select! {
-        failures = prepare => failures?,
-        () = stop_signals.first() => return finish(&gateway, &connections, &tasks, &stop, stop_signals).await,
-    };
-    gateway.has_started.store(true, Ordering::Release);
-    greet(&Greeting {
-        urls,
-        data_dir: data_dir.path().to_owned(),
-        new_admin_key,
-        admin_key_file,
-        failures,
-        models: startup::described(&gateway),
-    });
-    stop_signals.first().await;
-    finish(&gateway, &connections, &tasks, &stop, stop_signals).await
+    Ok(Rooms { gateway, sync, store })
 }
 
 /// Not ready → clients leave → no new connections → what is in flight ends → all else stops.
@@ -220,6 +260,7 @@ async fn finish(
         tracing::warn!(tasks = tasks.len(), "stopped before all background tasks had ended");
     }
     background::write_key_use(gateway).await;
+    background::write_quotas(gateway).await;
     tracing::info!("stopped");
     Ok(())
 }
@@ -258,14 +299,13 @@ async fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener>
 /// The certificate of a listener, if `setting` and its key are set.
 fn tls(
     listener: &'static str,
-    certificate: &Option<PathBuf>,
-    key: &Option<PathBuf>,
+    files: [&Option<PathBuf>; 3],
     setting: &str,
 ) -> anyhow::Result<Option<Arc<Tls>>> {
-    let (Some(certificate), Some(key)) = (certificate.clone(), key.clone()) else {
+    let [Some(certificate), Some(key), client_ca] = files.map(Clone::clone) else {
         return Ok(None);
     };
-    let opened = Tls::open(listener, Files { certificate, key });
+    let opened = Tls::open(listener, Files { certificate, key, client_ca });
     opened.map(Some).with_context(|| format!("cannot serve TLS ({setting})"))
 }
 

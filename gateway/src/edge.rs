@@ -3,8 +3,11 @@
 
 pub mod auth;
 pub mod body;
+pub mod door;
 pub mod drain;
+pub mod limit;
 pub mod listener;
+pub mod permits;
 pub mod problem;
 pub mod request_id;
 pub mod stack;

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use weighbridge_config::Digest;
-use weighbridge_registry::{NewKey, Role};
+use weighbridge_registry::{Grant, NewKey};
 
 /// What every key begins with, so that scanners find leaked ones.
 const MARK: &str = "wbk_";
@@ -31,10 +31,12 @@ fn fresh(mark: &str) -> String {
 }
 
 /// What the registry keeps of `secret`.
-pub fn record_of(secret: &str, name: &str, role: Role, expires_at: Option<u64>) -> NewKey {
+pub fn record_of(secret: &str, name: &str, grant: Grant, expires_at: Option<u64>) -> NewKey {
     NewKey {
         name: name.to_owned(),
-        role,
+        grant,
+        tenant: None,
+        tier: None,
         hash: Digest::of(secret.as_bytes()),
         prefix: secret.chars().take(PREFIX_LENGTH).collect(),
         expires_at,
@@ -43,6 +45,8 @@ pub fn record_of(secret: &str, name: &str, role: Role, expires_at: Option<u64>) 
 
 #[cfg(test)]
 mod tests {
+    use weighbridge_registry::Role;
+
     use super::*;
 
     #[test]
@@ -50,7 +54,7 @@ mod tests {
         let (one, two) = (fresh_key(), fresh_key());
         assert_ne!(one, two);
         assert!(one.starts_with("wbk_") && one.len() == 68);
-        let record = record_of(&one, "ci", Role::Predict, None);
+        let record = record_of(&one, "ci", Grant::Role(Role::Predict), None);
         assert_eq!(record.prefix, one[..12]);
         assert_eq!(record.hash, Digest::of(one.as_bytes()));
         assert!(!format!("{record:?}").contains(&one));

@@ -4,6 +4,8 @@
 //! * [`batch`]: which waiting entries share a run. Pure.
 //! * [`queue`]: the bounded queue of one model.
 //! * [`compute`]: the compute slots that all models share, and who gets one next.
+//! * [`fair`]: in which order tenants get the compute threads.
+//! * [`drain_rate`]: how fast a queue moves. Pure.
 //! * [`company`]: whether a model's requests come one at a time.
 //! * [`running`]: runs on compute threads, and what happens to one that does not end.
 //! * [`rescue`]: stable answers what a version on trial fails.
@@ -16,6 +18,8 @@
 pub mod batch;
 pub mod company;
 pub mod compute;
+pub mod drain_rate;
+pub mod fair;
 pub mod fault;
 pub mod latencies;
 pub mod loaded;

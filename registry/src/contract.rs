@@ -57,7 +57,8 @@ macro_rules! registry_contract {
                 units_count_within_a_time, requests_are_forgotten_by_age;
             chain: each_event_has_its_link, the_chain_of_no_events_is_whole;
             aliases: aliases_are_set_moved_and_removed, aliases_need_a_ready_version;
-            keys: keys_are_created_used_and_revoked, prefixes_are_never_used_twice;
+            keys: keys_are_created_used_and_revoked, prefixes_are_never_used_twice,
+                keys_have_scopes_and_a_tenant, the_use_of_quotas_adds_up;
             operations: operations_are_written_over, old_operations_are_dropped;
             concurrency: of_many_writers_one_wins, writers_without_expectation_all_win,
                 snapshots_are_consistent_while_someone_writes,

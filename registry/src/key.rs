@@ -1,7 +1,7 @@
 //! API keys. The registry never sees a secret, only its SHA-256.
 
 use serde::{Deserialize, Serialize};
-use weighbridge_config::Digest;
+use weighbridge_config::{Digest, Scopes};
 
 use crate::model::Millis;
 
@@ -11,17 +11,52 @@ use crate::model::Millis;
 pub enum Role {
     /// Everything, predictions included.
     Admin,
-    /// Predictions.
+    /// Predictions, jobs and feedback.
     Predict,
     /// Reading metrics.
     Metrics,
+}
+
+impl Role {
+    /// The scopes that the role is a name for.
+    pub fn scopes(self) -> Scopes {
+        use weighbridge_config::Scope;
+        match self {
+            Self::Admin => Scopes::all(),
+            Self::Predict => {
+                [Scope::predict_all(), Scope::Jobs, Scope::Feedback].into_iter().collect()
+            }
+            Self::Metrics => [Scope::Metrics].into_iter().collect(),
+        }
+    }
+}
+
+/// What a key allows: a named set of scopes, or a set of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Grant {
+    Role(Role),
+    Scopes(Scopes),
+}
+
+impl Grant {
+    /// The scopes.
+    pub fn scopes(&self) -> Scopes {
+        match self {
+            Self::Role(role) => role.scopes(),
+            Self::Scopes(scopes) => scopes.clone(),
+        }
+    }
 }
 
 /// A key to create.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewKey {
     pub name: String,
-    pub role: Role,
+    pub grant: Grant,
+    /// Whose limits and quotas the key's requests count against; none: the key's own.
+    pub tenant: Option<String>,
+    /// The tier of the settings that sets those limits; none: `default`.
+    pub tier: Option<String>,
     /// SHA-256 of the secret.
     pub hash: Digest,
     /// The visible beginning of the secret, by which people tell keys apart.
@@ -34,7 +69,15 @@ pub struct NewKey {
 pub struct KeyRecord {
     pub id: String,
     pub name: String,
-    pub role: Role,
+    /// None: the key has scopes of its own.
+    pub role: Option<Role>,
+    pub scopes: Scopes,
+    /// None: the key is a tenant of its own.
+    #[serde(default)]
+    pub tenant: Option<String>,
+    /// None: the tier `default`.
+    #[serde(default)]
+    pub tier: Option<String>,
     pub prefix: String,
     /// SHA-256 of the secret. It is left out of JSON, which is shown to people; a record read
     /// from JSON holds zeros, which no secret hashes to.
@@ -50,4 +93,12 @@ pub struct KeyRecord {
 
 fn no_hash() -> Digest {
     Digest::from_bytes([0; 32])
+}
+
+/// What a tenant used of its quotas on one day.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuotaUse {
+    pub tenant: String,
+    pub requests: u64,
+    pub rows: u64,
 }

@@ -60,7 +60,7 @@ pub use experiment::{
     Experiment, ExperimentState, Exposure, FeedbackAbout, FeedbackOutcome, NewExperiment,
     NewFeedback, Recorded, RequestUnit, UnitQuery, UnitSum,
 };
-pub use key::{KeyRecord, NewKey, Role};
+pub use key::{Grant, KeyRecord, NewKey, QuotaUse, Role};
 pub use model::{Actor, IfRouted, Millis, Model, Revision, Snapshot};
 pub use operation::{Operation, OperationState};
 pub use registry::{MOST_IN_BATCH, MOST_LISTED, MOST_UNITS, Registry};

@@ -13,7 +13,7 @@ use crate::experiment::{
     Experiment, Exposure, FeedbackOutcome, NewExperiment, NewFeedback, Recorded, RequestUnit,
     UnitQuery, UnitSum,
 };
-use crate::key::{KeyRecord, NewKey};
+use crate::key::{KeyRecord, NewKey, QuotaUse};
 use crate::model::{Actor, IfRouted, Millis, Model, Revision, Snapshot};
 use crate::operation::Operation;
 use crate::rollout::{IfRollout, MoveRecord, NewRollout, Rollout, RolloutMove};
@@ -313,6 +313,13 @@ pub trait Registry: Send + Sync + Debug {
     /// An earlier time than the one noted is ignored. It is a write all the same: not for each
     /// request.
     async fn touch_key(&self, id: &str, at: Millis) -> Result<()>;
+
+    /// Adds to what tenants have used of their quotas on a day (days since 1970-01-01, UTC): no
+    /// change of the registry. Use of days long past is dropped.
+    async fn add_quota_use(&self, day: u64, used: &[QuotaUse]) -> Result<()>;
+
+    /// What tenants have used on a day, by all replicas, as far as it was added.
+    async fn quota_use(&self, day: u64) -> Result<Vec<QuotaUse>>;
 
     /// Writes an operation, new or as it is now: no change of the registry. The oldest finished
     /// ones beyond [`MOST_LISTED`] are dropped.

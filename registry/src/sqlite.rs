@@ -19,6 +19,7 @@ mod keys;
 mod models;
 mod open;
 mod operations;
+mod quotas;
 mod rollouts;
 mod routes;
 mod row;
@@ -36,7 +37,7 @@ use crate::experiment::{
     Experiment, Exposure, FeedbackOutcome, NewExperiment, NewFeedback, Recorded, RequestUnit,
     UnitQuery, UnitSum,
 };
-use crate::key::{KeyRecord, NewKey};
+use crate::key::{KeyRecord, NewKey, QuotaUse};
 use crate::model::{Actor, IfRouted, Millis, Model, Revision, Snapshot};
 use crate::operation::Operation;
 use crate::registry::Registry;
@@ -349,6 +350,14 @@ impl Registry for SqliteRegistry {
 
     async fn touch_key(&self, id: &str, at: Millis) -> Result<()> {
         keys::touch(&self.writer, id, at).await
+    }
+
+    async fn add_quota_use(&self, day: u64, used: &[QuotaUse]) -> Result<()> {
+        quotas::add(&self.writer, day, used).await
+    }
+
+    async fn quota_use(&self, day: u64) -> Result<Vec<QuotaUse>> {
+        quotas::of_day(&self.reader, day).await
     }
 
     async fn put_operation(&self, operation: &Operation) -> Result<()> {

@@ -251,6 +251,11 @@ impl Gateway {
     }
 
     /// Asks it to stop.
+    /// Asks it to read its settings again.
+    pub fn signal_reload(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::HUP).expect("a child takes signals");
+    }
+
     pub fn signal_stop(&self) {
         kill_process(Pid::from_child(&self.child), Signal::TERM).expect("a child takes signals");
     }

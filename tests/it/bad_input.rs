@@ -215,6 +215,15 @@ async fn a_passed_deadline_is_504() {
     for odd in ["0", "soon", "-1"] {
         ask(odd).await.refused(400, &["x-request-timeout-ms", odd]);
     }
+    // Triton's parameter, in microseconds; 0 is none.
+    let asking = |timeout: Value| {
+        let mut body = fp32("x", &rows);
+        body["parameters"] = json!({"timeout": timeout});
+        body
+    };
+    gateway.infer("slow", &asking(json!(6000))).await.refused(504, &["slow", "6ms"]);
+    gateway.infer("slow", &asking(json!(0))).await.expect(200);
+    gateway.infer("slow", &asking(json!("soon"))).await.refused(400, &["timeout", "soon"]);
     gateway.configure("slow", &json!({"timeout": "7ms"})).await;
     gateway.infer("slow", &fp32("x", &rows)).await.refused(504, &["slow", "7ms"]);
     ask("60000").await.expect(200);

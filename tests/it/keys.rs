@@ -28,11 +28,15 @@ async fn the_admin_api_wants_an_admin_key() {
         (create(&gateway, "predict", None).await, create(&gateway, "metrics", None).await);
     let with = |key: Option<&str>| gateway.admin.with_key(key);
     let get = async |key: Option<&str>, path: &str| with(key).get(path).await;
-    for path in ["/admin/v1/models", "/admin/v1/keys", "/metrics"] {
+    for (path, scope) in [
+        ("/admin/v1/models", "admin:read"),
+        ("/admin/v1/keys", "admin:read"),
+        ("/metrics", "scope metrics"),
+    ] {
         let missing = get(None, path).await.refused(401, &["key"]);
         assert_eq!(missing.header("www-authenticate"), Some("Bearer"));
         get(Some("wbk_wrong"), path).await.refused(401, &["not valid"]);
-        get(Some(secret(&predict)), path).await.refused(403, &["admin"]);
+        get(Some(secret(&predict)), path).await.refused(403, &[scope]);
     }
     get(Some(secret(&metrics)), "/metrics").await.expect(200);
     get(Some(secret(&metrics)), "/admin/v1/models").await.refused(403, &["admin"]);

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 use weighbridge_config::{Sticky, Version};
+use weighbridge_protocol::v2::InferRequest;
 use weighbridge_routing::{Ask, Key, Refusal};
 
 use crate::edge::problem::{Kind, Problem};
@@ -114,6 +115,21 @@ pub fn deadline(
             let detail = format!(
                 "x-request-timeout-ms is \"{came}\": wanted milliseconds, a whole number above 0"
             );
+            Err(Problem::new(Kind::InvalidRequest, detail))
+        }
+    }
+}
+
+/// Triton's parameter `timeout`: the most microseconds that the request may take. 0 means none.
+pub fn timeout_asked(body: &InferRequest) -> Result<Option<Duration>, Problem> {
+    let Some(text) = body.parameter("timeout") else { return Ok(None) };
+    match text.parse::<u64>() {
+        Ok(0) => Ok(None),
+        Ok(micros) => Ok(Some(Duration::from_micros(micros))),
+        Err(_) => {
+            let came: String = text.chars().take(40).collect();
+            let detail =
+                format!("parameters.timeout is \"{came}\": wanted microseconds, a whole number");
             Err(Problem::new(Kind::InvalidRequest, detail))
         }
     }

@@ -1,16 +1,19 @@
 //! `POST /v2/models/{model}/feedback`: what users report back about answers.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::header;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use weighbridge_config::ExperimentSpec;
 use weighbridge_config::experiment::MetricKind;
+use weighbridge_config::settings::Limits;
+use weighbridge_config::{ByteSize, ExperimentSpec};
 use weighbridge_registry::{FeedbackAbout, FeedbackOutcome, NewFeedback};
 
+use crate::api::admit::Caller;
 use crate::api::ask;
 use crate::api::extract::Path;
 use crate::edge::body;
@@ -23,7 +26,7 @@ use crate::telemetry::experiments as events;
 /// The most items of one call.
 const MOST_ITEMS: usize = 1_000;
 /// Enough for that many.
-const MOST_BYTES: u64 = 2 << 20;
+const MOST_BYTES: ByteSize = ByteSize::mib(2);
 /// Of ids, units, metrics and keys, in bytes.
 const LONGEST: usize = 256;
 /// How far ahead another clock may be.
@@ -63,9 +66,14 @@ pub async fn post(
 ) -> Result<Response, Problem> {
     let snapshot = gateway.live.load_full();
     let model = ask::model(&snapshot, &model)?;
-    let patience = gateway.settings.limits.body_read_timeout;
-    let bytes = body::read(request.into_body(), MOST_BYTES, patience).await?;
-    let items = read(&bytes, model, now_ms())?;
+    let (parts, body) = request.into_parts();
+    let caller = Caller::enter(&gateway, &parts.extensions)?;
+    let limits = Limits { body: MOST_BYTES, ..caller.door.settings.limits.clone() };
+    let deadline = Instant::now() + limits.max_timeout;
+    let memory = caller.body(&gateway);
+    let held = body::read(body, &parts.headers, &limits, deadline, memory).await?;
+    let items = read(&held.bytes, model, now_ms())?;
+    drop(held);
     let mut told: Vec<Option<Told>> = items.iter().map(|i| for_rollout(i, model)).collect();
     if told.iter().any(Option::is_none) {
         let metrics = metrics(&gateway, model, &items).await?;

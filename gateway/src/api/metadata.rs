@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use http::StatusCode;
 use serde_json::{Value, json};
 use weighbridge_config::{Residency, TensorSpec, Version};
@@ -13,6 +13,7 @@ use weighbridge_routing::{Ask, Availability, Key, decide, named};
 
 use crate::api::extract::Path;
 use crate::api::{ask, awake};
+use crate::edge::auth::Principal;
 use crate::edge::problem::{Kind, Problem};
 use crate::gateway::Gateway;
 use crate::rollout::snapshot::ServedModel;
@@ -29,13 +30,19 @@ pub async fn server(State(gateway): State<Arc<Gateway>>) -> Response {
 }
 
 /// `GET /v2/models`
-pub async fn models(State(gateway): State<Arc<Gateway>>) -> Response {
-    Json(json!({"models": names(&gateway)})).into_response()
+pub async fn models(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(principal): Extension<Principal>,
+) -> Response {
+    Json(json!({"models": names(&gateway, &principal)})).into_response()
 }
 
 /// `GET /v1/models`: KServe's list and OpenAI's list in one object.
-pub async fn v1_models(State(gateway): State<Arc<Gateway>>) -> Response {
-    let names = names(&gateway);
+pub async fn v1_models(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(principal): Extension<Principal>,
+) -> Response {
+    let names = names(&gateway, &principal);
     let data: Vec<Value> = names
         .iter()
         .map(|n| json!({"id": n, "object": "model", "owned_by": "weighbridge"}))
@@ -43,9 +50,12 @@ pub async fn v1_models(State(gateway): State<Arc<Gateway>>) -> Response {
     Json(json!({"models": names, "object": "list", "data": data})).into_response()
 }
 
-fn names(gateway: &Gateway) -> Vec<String> {
+/// The models that the principal may ask.
+fn names(gateway: &Gateway, principal: &Principal) -> Vec<String> {
     let snapshot = gateway.live.load();
-    let mut names: Vec<String> = snapshot.models.keys().map(ToString::to_string).collect();
+    let names = snapshot.models.keys().map(ToString::to_string);
+    let mut names: Vec<String> =
+        names.filter(|name| principal.0.scopes.may_predict(name)).collect();
     names.sort_unstable();
     names
 }

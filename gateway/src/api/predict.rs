@@ -3,7 +3,7 @@
 //! One request reads one snapshot, at its start, and uses it to the end.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -17,10 +17,12 @@ use weighbridge_protocol::bind::{NamedTensor, bind, requested_outputs};
 use weighbridge_protocol::{v1 as v1_form, v2 as v2_form};
 use weighbridge_routing::{Decision, Variant, decide};
 
+use crate::api::admit::Caller;
 use crate::api::ask::{self, PathAsk};
 use crate::api::awake;
 use crate::api::extract::Path;
-use crate::edge::body;
+use crate::edge::body::{self, Held};
+use crate::edge::limit::Standings;
 use crate::edge::problem::{Kind, Problem};
 use crate::edge::request_id::RequestId;
 use crate::gateway::Gateway;
@@ -28,7 +30,7 @@ use crate::rollout::coin::Coin;
 use crate::rollout::snapshot::ServedModel;
 use crate::rollout::trial::{Served, Unserved};
 use crate::serving::loaded::LoadedVersion;
-use crate::serving::queue::{Answer, Lane};
+use crate::serving::queue::{Answer, Lane, TooLate};
 use crate::serving::submit::{Job, SubmitError, submit};
 use crate::serving::worker::millis;
 use crate::telemetry::events;
@@ -145,6 +147,7 @@ async fn infer(
 ) -> Result<Response, Problem> {
     let arrived = Instant::now();
     let (parts, body) = request.into_parts();
+    let caller = &Caller::enter(gateway, &parts.extensions)?;
     let model = &awake::model(gateway, name, path, &parts.headers, arrived).await?;
     let answered = async {
         if parts.headers.contains_key("inference-header-content-length") {
@@ -158,16 +161,19 @@ async fn infer(
         let is_early = model.experiment.as_ref().is_none_or(|e| !e.wants_body());
         let early =
             is_early.then(|| route(gateway, model, path, &parts, None, arrived)).transpose()?;
-        let bytes = read(gateway, body).await?;
-        let decoded = relieved(bytes.len(), || v2_form::decode(&bytes))?;
-        drop(bytes);
-        let routed = match early {
+        let held = read(gateway, caller, model, &parts, body, arrived).await?;
+        let decoded = relieved(held.bytes.len(), || v2_form::decode(&held.bytes))?;
+        drop(held);
+        let mut routed = match early {
             Some(routed) => routed,
             None => route(gateway, model, path, &parts, Some(&decoded), arrived)?,
         };
+        if let Some(most) = ask::timeout_asked(&decoded)? {
+            routed.deadline = routed.deadline.min(arrived + most);
+        }
         let asked = decoded.outputs.as_deref();
         let mut places = requested_outputs(asked, &routed.version.signature)?;
-        let served = run(gateway, &routed, decoded.inputs).await?;
+        let (served, standings) = run(gateway, caller, &routed, decoded.inputs).await?;
         if served.rescued_from.is_some() {
             places = requested_outputs(asked, &served.version.signature)?;
         }
@@ -182,7 +188,7 @@ async fn infer(
             id: decoded.id.as_deref(),
             outputs: &named,
         });
-        Ok(respond(&routed, &served, encoded))
+        Ok(respond(&routed, &served, standings, encoded))
     };
     answered.await.map_err(|stop: Stop| stop.told(model))
 }
@@ -195,20 +201,22 @@ async fn predict(
 ) -> Result<Response, Problem> {
     let arrived = Instant::now();
     let (parts, body) = request.into_parts();
+    let caller = &Caller::enter(gateway, &parts.extensions)?;
     let model = &awake::model(gateway, name, path, &parts.headers, arrived).await?;
     let answered = async {
         let by_label = ask::wants_labels(&parts.headers)?;
         let routed = route(gateway, model, path, &parts, None, arrived)?;
-        let bytes = read(gateway, body).await?;
+        let held = read(gateway, caller, model, &parts, body, arrived).await?;
         let signature = Arc::clone(&routed.version.signature);
-        let (form, inputs) = relieved(bytes.len(), || v1_form::decode(&bytes, &signature))?;
-        drop(bytes);
-        let served = run(gateway, &routed, inputs).await?;
+        let decode = || v1_form::decode(&held.bytes, &signature);
+        let (form, inputs) = relieved(held.bytes.len(), decode)?;
+        drop(held);
+        let (served, standings) = run(gateway, caller, &routed, inputs).await?;
         let outputs = served.answer.outputs.iter().enumerate();
         let named: Vec<Output<'_>> =
             outputs.map(|(place, tensor)| named(&served, place, tensor, by_label)).collect();
         let encoded = v1_form::encode(form, model.settings.v1_dialect, &named)?;
-        Ok(respond(&routed, &served, encoded))
+        Ok(respond(&routed, &served, standings, encoded))
     };
     answered.await.map_err(|stop: Stop| stop.told(model))
 }
@@ -257,9 +265,18 @@ fn named<'a>(served: &'a Served, place: usize, tensor: &'a Tensor, by_label: boo
     output.labelled(&spec.labels).labelled(&version.class_names)
 }
 
-async fn read(gateway: &Gateway, body: Body) -> Result<Bytes, Problem> {
-    let limits = &gateway.settings.limits;
-    body::read(body, limits.body.bytes(), limits.body_read_timeout).await
+async fn read(
+    gateway: &Gateway,
+    caller: &Caller,
+    model: &ServedModel,
+    request: &Parts,
+    body: Body,
+    arrived: Instant,
+) -> Result<Held, Problem> {
+    let limits = &caller.door.settings.limits;
+    let (own, ceiling) = (model.settings.timeout, gateway.settings.limits.max_timeout);
+    let deadline = ask::deadline(&request.headers, arrived, own, ceiling)?;
+    body::read(body, &request.headers, limits, deadline, caller.body(gateway)).await
 }
 
 /// Decodes in place, or, when the body is large, after telling the runtime to move the other
@@ -268,9 +285,20 @@ fn relieved<T>(body_bytes: usize, decode: impl FnOnce() -> T) -> T {
     if body_bytes <= LARGE_BODY_BYTES { decode() } else { tokio::task::block_in_place(decode) }
 }
 
-async fn run(gateway: &Gateway, routed: &Routed, inputs: Vec<NamedTensor>) -> Result<Served, Stop> {
+async fn run(
+    gateway: &Gateway,
+    caller: &Caller,
+    routed: &Routed,
+    inputs: Vec<NamedTensor>,
+) -> Result<(Served, Standings), Stop> {
     let (model, version) = (&routed.model, &routed.version);
     let bound = bind(inputs, &version.signature).inspect_err(|_| {
+        if let Some(coin) = &routed.coin {
+            coin.refused();
+        }
+    })?;
+    let rows = bound.rows;
+    let standings = caller.admit(gateway, model, rows).inspect_err(|_| {
         if let Some(coin) = &routed.coin {
             coin.refused();
         }
@@ -285,6 +313,7 @@ async fn run(gateway: &Gateway, routed: &Routed, inputs: Vec<NamedTensor>) -> Re
         arrived: routed.arrived,
         deadline: routed.deadline,
         lane: if is_on_trial { Lane::Trial } else { Lane::Any },
+        party: caller.party(),
     };
     // Answer times that versions are compared by begin where the body has come and is decoded.
     let began = Instant::now();
@@ -319,9 +348,12 @@ async fn run(gateway: &Gateway, routed: &Routed, inputs: Vec<NamedTensor>) -> Re
             } else {
                 served.version.latencies.record(began.elapsed());
             }
-            Ok(served)
+            Ok((served, standings))
         }
-        Err(Unserved { error: error @ SubmitError::Full(_), .. }) => {
+        Err(Unserved {
+            error: error @ (SubmitError::Full(_) | SubmitError::TooLate(_)), ..
+        }) => {
+            caller.refund(gateway, rows);
             Err(Stop::Refused(explain(routed, error)))
         }
         Err(Unserved { error, version }) => {
@@ -342,6 +374,15 @@ fn explain(routed: &Routed, error: SubmitError) -> Problem {
                 full.waiting, full.limit
             ),
         ),
+        SubmitError::TooLate(TooLate { wait, left }) => {
+            let millis = |of: Duration| Duration::from_millis(of.as_millis() as u64);
+            let (shown, left) = (millis(wait), humantime::format_duration(millis(left)));
+            let detail = format!(
+                "{name} is busy: this request would wait {} and has {left} left",
+                humantime::format_duration(shown)
+            );
+            Problem::new(Kind::Overloaded, detail).retry_after(wait)
+        }
         SubmitError::DeadlinePassed => {
             let waited = routed.deadline.saturating_duration_since(routed.arrived);
             let waited = humantime::format_duration(waited);
@@ -350,11 +391,10 @@ fn explain(routed: &Routed, error: SubmitError) -> Problem {
                 format!("Request timeout expired: {name} did not answer within {waited}"),
             )
         }
-        SubmitError::Model(error) => Problem {
-            kind: Kind::ModelFailed,
-            detail: format!("version {version} of {name} failed on this request").into(),
-            cause: Some(error.0),
-        },
+        SubmitError::Model(error) => {
+            let detail = format!("version {version} of {name} failed on this request");
+            Problem::new(Kind::ModelFailed, detail).because(error.0)
+        }
         SubmitError::Stopped => Problem::new(Kind::Unavailable, "the gateway is going away"),
     }
 }
@@ -365,8 +405,12 @@ const REASON: HeaderName = HeaderName::from_static("weighbridge-reason");
 const RESCUED_FROM: HeaderName = HeaderName::from_static("weighbridge-rescued-from");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
-fn respond(routed: &Routed, served: &Served, encoded: Vec<u8>) -> Response {
+fn respond(routed: &Routed, served: &Served, standings: Standings, encoded: Vec<u8>) -> Response {
     let mut response = Response::new(Body::from(encoded));
+    // The layer that counts requests writes them into the headers.
+    if !standings.0.is_empty() {
+        response.extensions_mut().insert(standings);
+    }
     let headers = response.headers_mut();
     headers.reserve(9);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

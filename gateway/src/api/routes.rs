@@ -9,19 +9,19 @@ use axum::routing::{delete, get, patch, post, put};
 use http::{Method, Uri};
 
 use crate::api::{admin, feedback, health, metadata, metrics, predict};
-use crate::edge::auth::{Need, require};
+use crate::edge::auth::{Guard, Need, require};
+use crate::edge::limit;
 use crate::edge::problem::{Kind, Problem};
 use crate::edge::stack::{Observed, wrap};
 use crate::gateway::Gateway;
 
 /// The data listener: predictions, health, metadata.
 pub fn data(gateway: &Arc<Gateway>) -> Router {
-    let mut predictions = Router::new()
+    let predictions = Router::new()
         .route("/v2/models", get(metadata::models))
         .route("/v2/models/{model}", get(metadata::model))
         .route("/v2/models/{model}/ready", get(metadata::model_ready))
         .route("/v2/models/{model}/infer", post(predict::v2))
-        .route("/v2/models/{model}/feedback", post(feedback::post))
         .route("/v2/models/{model}/versions/{version}", get(metadata::version))
         .route("/v2/models/{model}/versions/{version}/ready", get(metadata::version_ready))
         .route("/v2/models/{model}/versions/{version}/infer", post(predict::v2_version))
@@ -30,17 +30,22 @@ pub fn data(gateway: &Arc<Gateway>) -> Router {
         .route("/v1/models/{model}", get(metadata::v1_model).post(predict::v1))
         .route("/v1/models/{model}/versions/{version}", post(predict::v1_version))
         .route("/v1/models/{model}/labels/{alias}", post(predict::v1_alias));
-    if !gateway.settings.data_plane_open() {
-        let guard = (Arc::clone(gateway), Need::Predict);
-        predictions = predictions.route_layer(from_fn_with_state(guard, require));
-    }
+    let reports = Router::new().route("/v2/models/{model}/feedback", post(feedback::post));
+    let counted = |routes: Router<Arc<Gateway>>, need| {
+        let guard = Guard { gateway: Arc::clone(gateway), listener: "data", need };
+        // The later layer is the outer one: who asks is known before requests are counted.
+        routes
+            .route_layer(from_fn_with_state(guard.clone(), limit::requests))
+            .route_layer(from_fn_with_state(guard, require))
+    };
+    let guarded = counted(predictions, Need::Predict).merge(counted(reports, Need::Feedback));
     let open = Router::new()
         .route("/", get(health::alive))
         .route("/v2", get(metadata::server))
         .route("/v2/", get(metadata::server))
         .route("/v2/health/live", get(health::live))
         .route("/v2/health/ready", get(health::ready));
-    finish(predictions.merge(open), gateway, "data")
+    finish(guarded.merge(open), gateway, "data")
 }
 
 /// The admin listener: everything else.
@@ -89,11 +94,12 @@ pub fn admin(gateway: &Arc<Gateway>) -> Router {
         .route("/operations", get(admin::operations::list))
         .route("/operations/{id}", get(admin::operations::show));
     let guarded = |routes: Router<Arc<Gateway>>, need| {
-        routes.route_layer(from_fn_with_state((Arc::clone(gateway), need), require))
+        let guard = Guard { gateway: Arc::clone(gateway), listener: "admin", need };
+        routes.route_layer(from_fn_with_state(guard, require))
     };
     // Any key may ask where predictions are served.
     let status = Router::new().route("/status", get(admin::status::status));
-    let api = guarded(api, Need::Admin).merge(guarded(status, Need::AnyKey));
+    let api = guarded(api, Need::Admin).merge(guarded(status, Need::Anybody));
     let api = Router::new().nest("/admin/v1", api);
     let metrics = Router::new().route("/metrics", get(metrics::metrics));
     let open = Router::new()
@@ -107,8 +113,7 @@ fn finish(routes: Router<Arc<Gateway>>, gateway: &Arc<Gateway>, listener: &'stat
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .with_state(Arc::clone(gateway));
-    let access = gateway.settings.logging.access;
-    wrap(routes, Observed::new(listener, access, gateway.drain.clone()))
+    wrap(routes, Observed::new(listener, Arc::clone(gateway)))
 }
 
 async fn unknown_path(method: Method, uri: Uri) -> Problem {

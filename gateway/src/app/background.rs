@@ -1,22 +1,29 @@
 //! What goes on beside requests: metrics upkeep, the use of keys, blobs nobody names.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use weighbridge_config::Digest;
 use weighbridge_model_store::ModelStore;
-use weighbridge_registry::Registry;
+use weighbridge_registry::{MOST_IN_BATCH, QuotaUse, Registry};
 
+use crate::edge::limit::quota::day_of;
 use crate::edge::problem::chain;
 use crate::gateway::Gateway;
+use crate::now_ms;
 
 /// Histograms keep each sample until the upkeep.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 /// The loss of a crash: when a key was last used may be this old.
 const KEY_USE_FLUSH: Duration = Duration::from_secs(15);
+/// The loss of a crash: what tenants used of their quotas in so much time.
+const QUOTA_FLUSH: Duration = Duration::from_secs(10);
+/// How often the keys of issuers are looked at; each knows when it is due.
+const ISSUERS_LOOK: Duration = Duration::from_secs(2);
 /// How often what is known of answer times counts half.
 const LATENCY_HALVING: Duration = Duration::from_secs(60);
 /// How often blobs are looked through.
@@ -48,6 +55,20 @@ pub(super) fn start(
     every(tasks, stop, KEY_USE_FLUSH, move || {
         let gateway = Arc::clone(&own);
         async move { write_key_use(&gateway).await }
+    });
+    let own = Arc::clone(gateway);
+    every(tasks, stop, QUOTA_FLUSH, move || {
+        let gateway = Arc::clone(&own);
+        async move { write_quotas(&gateway).await }
+    });
+    let own = Arc::clone(gateway);
+    every(tasks, stop, ISSUERS_LOOK, move || {
+        let keys: Vec<_> = own.door.load().issuers.keys().collect();
+        async move {
+            for keys in keys {
+                keys.tend().await;
+            }
+        }
     });
     let (own, stopped) = (Arc::clone(gateway), stop.clone());
     tasks.spawn(async move { own.mirror.watch(stopped).await });
@@ -86,6 +107,35 @@ pub(super) async fn write_key_use(gateway: &Gateway) {
     for (id, at) in gateway.key_use.drain() {
         if let Err(error) = gateway.control.registry.touch_key(&id, at).await {
             tracing::debug!(error = chain(&error), "cannot note the use of a key");
+        }
+    }
+}
+
+/// Goes on counting quotas where the last process stopped.
+pub(super) async fn recall_quotas(gateway: &Gateway) -> anyhow::Result<()> {
+    let day = day_of(now_ms());
+    let known = gateway.control.registry.quota_use(day).await;
+    gateway.quotas.recall(day, known.context("cannot read the use of quotas")?);
+    Ok(())
+}
+
+/// Adds what tenants have used of their quotas to the registry.
+pub(super) async fn write_quotas(gateway: &Gateway) {
+    loop {
+        let untold = gateway.quotas.untold(MOST_IN_BATCH);
+        if untold.is_empty() {
+            return;
+        }
+        let mut days: BTreeMap<u64, Vec<QuotaUse>> = BTreeMap::new();
+        for (day, used) in untold {
+            days.entry(day).or_default().push(used);
+        }
+        for (day, used) in days {
+            if let Err(error) = gateway.control.registry.add_quota_use(day, &used).await {
+                tracing::warn!(error = chain(&error), "cannot note the use of quotas");
+                gateway.quotas.give_back(used.into_iter().map(|used| (day, used)).collect());
+                return;
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use weighbridge_config::{Digest, Manifest, ModelName, Version};
 use weighbridge_model_store::stream_of;
 use weighbridge_registry::{
-    Actor, IfRollout, Registry, Role, RouteChange, SqliteRegistry, VersionInfo, VersionState,
+    Actor, Grant, IfRollout, Registry, Role, RouteChange, SqliteRegistry, VersionInfo, VersionState,
 };
 
 use super::Startup;
@@ -41,7 +41,7 @@ pub(super) async fn ensure_admin_key(
     if is_new {
         data_dir.write_admin_key(&secret).context("cannot write the admin key")?;
     }
-    let key = secrets::record_of(&secret, "first admin key", Role::Admin, None);
+    let key = secrets::record_of(&secret, "first admin key", Grant::Role(Role::Admin), None);
     registry
         .create_key(key, &Actor::system(), now_ms())
         .await
@@ -60,7 +60,7 @@ pub async fn offline_key(
     let registry =
         SqliteRegistry::open(&data_dir.registry()).await.context("cannot open the registry")?;
     let secret = secrets::fresh_key();
-    let key = secrets::record_of(&secret, name, role, None);
+    let key = secrets::record_of(&secret, name, Grant::Role(role), None);
     let actor = Actor { id: "offline".to_owned(), name: "keys create --offline".to_owned() };
     registry.create_key(key, &actor, now_ms()).await.context("cannot register the key")?;
     if role == Role::Admin {

@@ -4,6 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::ValueEnum;
 use serde::Serialize;
+use weighbridge_config::Scopes;
 use weighbridge_config::settings::units::parse_duration;
 use weighbridge_registry::{KeyRecord, Millis, Role};
 
@@ -24,18 +25,29 @@ pub enum Command {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example: weighbridge keys create checkout --role predict --expires 30d
+         weighbridge keys create fraud-team --scopes predict:fraud-*,admin:rollout --tenant risk
 The secret alone goes to the standard output: KEY=$(weighbridge keys create …)")]
 pub struct CreateArgs {
     /// Name that people know the key by
     name: String,
-    /// What the holder may do
+    /// What the holder may do: a named set of scopes
+    #[arg(long, required_unless_present = "scopes")]
+    role: Option<RoleName>,
+    /// What the holder may do, in scopes: predict, predict:PATTERN, jobs, feedback, metrics,
+    /// admin:read, admin:write, admin:rollout
+    #[arg(long, value_name = "SCOPES", conflicts_with = "role")]
+    scopes: Option<Scopes>,
+    /// Whose limits and quotas its requests count against [default: the key's own]
     #[arg(long)]
-    role: RoleName,
+    tenant: Option<String>,
+    /// The tier of the server's settings that sets those limits [default: default]
+    #[arg(long)]
+    tier: Option<String>,
     /// How long the key is good for, such as 30d or 12h [default: for ever]
     #[arg(long, value_name = "DURATION", value_parser = whole_seconds)]
     expires: Option<u64>,
     /// Write into the data folder of a server that is stopped, for when every key is lost
-    #[arg(long, conflicts_with = "expires")]
+    #[arg(long, requires = "role", conflicts_with_all = ["expires", "scopes", "tenant", "tier"])]
     offline: bool,
 }
 
@@ -69,7 +81,9 @@ impl From<RoleName> for Role {
 
 pub async fn run(command: Command, globals: &Globals) -> Result<(), CliError> {
     match command {
-        Command::Create(args) if args.offline => create_offline(args, globals).await,
+        Command::Create(CreateArgs { name, role: Some(role), offline: true, .. }) => {
+            create_offline(name, role.into(), globals).await
+        }
         Command::Create(args) => create(args, globals).await,
         Command::List => list(globals).await,
         Command::Revoke(args) => revoke(&args, globals).await,
@@ -80,11 +94,20 @@ async fn create(args: CreateArgs, globals: &Globals) -> Result<(), CliError> {
     #[derive(Serialize)]
     struct Wanted {
         name: String,
-        role: Role,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        role: Option<Role>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        scopes: Option<Scopes>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tenant: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tier: Option<String>,
         #[serde(skip_serializing_if = "Option::is_none")]
         expires_in_s: Option<u64>,
     }
-    let wanted = Wanted { name: args.name, role: args.role.into(), expires_in_s: args.expires };
+    let CreateArgs { name, role, scopes, tenant, tier, expires: expires_in_s, .. } = args;
+    let role = role.map(Role::from);
+    let wanted = Wanted { name, role, scopes, tenant, tier, expires_in_s };
     let answer = globals.client()?.post("keys", &wanted, None).await?;
     if globals.json {
         return show::json(&answer);
@@ -95,14 +118,14 @@ async fn create(args: CreateArgs, globals: &Globals) -> Result<(), CliError> {
     show::note(&format!(
         "key {} ({}, expires {expires}); this is the only time that its secret is shown:",
         key.name,
-        word(key.role)
+        may(key)
     ));
     show::print(&created.secret)
 }
 
-async fn create_offline(args: CreateArgs, globals: &Globals) -> Result<(), CliError> {
+async fn create_offline(name: String, role: Role, globals: &Globals) -> Result<(), CliError> {
     let data_dir = globals.data_dir.clone();
-    let create = move || serve::create_key_offline(data_dir, &args.name, args.role.into());
+    let create = move || serve::create_key_offline(data_dir, &name, role);
     // On a thread of its own: it may start a runtime, which this one must not.
     let created = tokio::task::spawn_blocking(create).await;
     let created = created.map_err(|error| CliError::failed(error.to_string()))?;
@@ -133,7 +156,8 @@ async fn revoke(args: &RevokeArgs, globals: &Globals) -> Result<(), CliError> {
 }
 
 fn listed(keys: &[KeyRecord], now: Millis) -> String {
-    let heading = ["ID", "KEY", "NAME", "ROLE", "STATE", "CREATED", "EXPIRES", "LAST USED"];
+    let heading =
+        ["ID", "KEY", "NAME", "MAY", "TENANT", "TIER", "STATE", "CREATED", "EXPIRES", "LAST USED"];
     let rows = keys.iter().map(|key| {
         let state = match (key.revoked_at, key.expires_at) {
             (Some(_), _) => "revoked",
@@ -144,7 +168,9 @@ fn listed(keys: &[KeyRecord], now: Millis) -> String {
             key.id.clone(),
             format!("{}…", key.prefix),
             key.name.clone(),
-            word(key.role).to_owned(),
+            may(key),
+            key.tenant.clone().unwrap_or_else(|| "-".to_owned()),
+            key.tier.clone().unwrap_or_else(|| "default".to_owned()),
             state.to_owned(),
             show::time(key.created_at),
             key.expires_at.map_or_else(|| "never".to_owned(), show::time),
@@ -154,11 +180,13 @@ fn listed(keys: &[KeyRecord], now: Millis) -> String {
     show::table(&heading, rows.collect(), "no keys")
 }
 
-fn word(role: Role) -> &'static str {
-    match role {
-        Role::Admin => "admin",
-        Role::Predict => "predict",
-        Role::Metrics => "metrics",
+/// What a key allows: its role, or its own scopes.
+fn may(key: &KeyRecord) -> String {
+    match key.role {
+        Some(Role::Admin) => "admin".to_owned(),
+        Some(Role::Predict) => "predict".to_owned(),
+        Some(Role::Metrics) => "metrics".to_owned(),
+        None => key.scopes.to_string().replace(' ', ","),
     }
 }
 
@@ -178,7 +206,8 @@ mod tests {
     fn keys_are_listed_with_their_state() {
         let key = |expires: Option<u64>, revoked: Option<u64>| {
             let key = json!({
-                "id": "k1", "name": "ci", "role": "predict", "prefix": "wbk_ab",
+                "id": "k1", "name": "ci", "role": null, "prefix": "wbk_ab",
+                "scopes": "predict:a-* jobs", "tenant": "acme",
                 "created_at": 0, "created_by": "system", "expires_at": expires,
                 "revoked_at": revoked, "last_used_at": null,
             });
@@ -187,8 +216,9 @@ mod tests {
         let keys = [key(None, None), key(Some(10), None), key(Some(11), None), key(None, Some(1))];
         let shown = listed(&keys, 10);
         let states: Vec<&str> =
-            shown.lines().skip(1).filter_map(|line| line.split_whitespace().nth(4)).collect();
+            shown.lines().skip(1).filter_map(|line| line.split_whitespace().nth(6)).collect();
         assert_eq!(states, ["valid", "expired", "valid", "revoked"], "{shown}");
+        assert!(shown.contains("jobs,predict:a-*  acme    default"), "{shown}");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use weighbridge::app::{self, Greeting, Startup};
+use weighbridge::app::{self, Greeting, SettingsSource, Startup};
 use weighbridge::telemetry::logging;
 use weighbridge_config::{ModelName, Overrides, Settings};
 use weighbridge_registry::Role;
@@ -55,7 +55,8 @@ pub fn run(args: Args, data_dir: Option<PathBuf>) -> ExitCode {
     };
     logging::install(&settings.logging);
     let outcome = runtime(&settings).and_then(|runtime| {
-        runtime.block_on(app::serve(settings, Startup { demo, models }, |g| greet(g, demo)))
+        let source = SettingsSource { file: config, overrides };
+        runtime.block_on(app::serve(source, settings, Startup { demo, models }, |g| greet(g, demo)))
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,7 +3,7 @@
 use super::Globals;
 use super::error::CliError;
 use super::show;
-use super::wire::Status;
+use super::wire::{Settings, Status};
 
 pub async fn run(globals: &Globals) -> Result<(), CliError> {
     let answer = globals.client()?.get("status").await?;
@@ -24,6 +24,20 @@ fn told(status: &Status) -> String {
         status.loaded_versions,
         show::size(status.resident_bytes)
     );
+    let settings = match &status.settings {
+        None => "as at the start".to_owned(),
+        Some(Settings { at, error: Some(error), .. }) => {
+            format!("refused at {}, the old ones stay: {error}", show::time(*at))
+        }
+        Some(Settings { at, needs_restart, .. }) if needs_restart.is_empty() => {
+            format!("read again at {}", show::time(*at))
+        }
+        Some(Settings { at, needs_restart, .. }) => format!(
+            "read again at {}; from the next start: {}",
+            show::time(*at),
+            needs_restart.join(", ")
+        ),
+    };
     show::fields(&[
         ("server", format!("{} {}, {ready}", status.name, status.version)),
         ("up", format!("{up}, since {since}")),
@@ -31,6 +45,7 @@ fn told(status: &Status) -> String {
         ("admin", status.admin_url.clone()),
         ("models", models),
         ("revision", status.revision.to_string()),
+        ("settings", settings),
     ])
 }
 
@@ -43,7 +58,8 @@ mod tests {
         let status = serde_json::from_str(
             r#"{"name":"weighbridge","version":"0.1.0","data_url":"http://127.0.0.1:8080",
             "admin_url":"http://127.0.0.1:8081","revision":42,"ready":true,"started_at":0,
-            "uptime_s":3725,"models":3,"loaded_versions":4,"resident_bytes":94371840}"#,
+            "uptime_s":3725,"models":3,"loaded_versions":4,"resident_bytes":94371840,
+            "settings":{"at":0,"changed":[],"needs_restart":["server.listen"],"error":null}}"#,
         );
         let wanted = "\
 server       weighbridge 0.1.0, ready
@@ -51,7 +67,8 @@ up           1h 2m, since 1970-01-01T00:00:00Z
 predictions  http://127.0.0.1:8080
 admin        http://127.0.0.1:8081
 models       3, 4 versions loaded, 90.0 MiB resident
-revision     42";
+revision     42
+settings     read again at 1970-01-01T00:00:00Z; from the next start: server.listen";
         assert_eq!(told(&status.unwrap()), wanted);
     }
 }

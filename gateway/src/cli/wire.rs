@@ -22,6 +22,16 @@ pub struct Status {
     pub models: u64,
     pub loaded_versions: u64,
     pub resident_bytes: u64,
+    /// None: the settings are those of the start.
+    pub settings: Option<Settings>,
+}
+
+/// The last attempt of the server to take over changed settings.
+#[derive(Debug, Deserialize)]
+pub struct Settings {
+    pub at: Millis,
+    pub needs_restart: Vec<String>,
+    pub error: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

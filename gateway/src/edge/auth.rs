@@ -1,61 +1,87 @@
 //! Who asks, and whether that one may.
 //!
-//! A key comes as `Authorization: Bearer <key>` or as `x-api-key`. It is looked up by its
-//! SHA-256 in the snapshot: no registry call, and no comparison of secrets whose time could
-//! tell something.
+//! * A key comes as `Authorization: Bearer <key>` or as `x-api-key`. It is looked up by its
+//!   SHA-256 in the snapshot: no registry call, and no comparison of secrets whose time could
+//!   tell something.
+//! * A JSON web token comes as `Authorization: Bearer <token>` and is judged by [`issuers`].
+//! * A client certificate came with the connection ([`certificate`]); it counts where the
+//!   request itself carries nothing.
+//!
+//! Scopes are asked for before a model is looked up, so that nobody learns which models there
+//! are by what is forbidden.
 
+pub mod certificate;
+pub mod issuers;
+pub mod keyset;
+pub mod need;
+pub mod refusal;
+
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::extract::{Request, State};
+use axum::extract::{RawPathParams, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, header};
-use weighbridge_config::Digest;
-use weighbridge_registry::{Actor, KeyRecord, Role};
+use http::{Extensions, HeaderMap, header};
+use weighbridge_config::settings::DEFAULT_TIER;
+use weighbridge_config::{Digest, Scopes};
+use weighbridge_registry::{Actor, KeyRecord};
 
 use crate::edge::problem::{Kind, Problem};
 use crate::gateway::Gateway;
 use crate::now_ms;
+use crate::telemetry::events;
 
-/// What a route asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Need {
-    /// Any valid key.
-    AnyKey,
-    Predict,
-    Admin,
-    Metrics,
+use certificate::PeerNames;
+pub use need::Need;
+use refusal::Refusal;
+
+/// The tenant of requests without a credential, where the data listener is open.
+const ANONYMOUS: &str = "anonymous";
+/// The longest credential that is looked at, in bytes.
+const LONGEST_CREDENTIAL: usize = 16 * 1024;
+
+/// Who sent a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal(pub Arc<Who>);
+
+/// What is known of a principal.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Who {
+    pub actor: Actor,
+    /// Whose limits, quotas and share of the compute threads the request counts against.
+    pub tenant: Arc<str>,
+    /// The name of the tier that sets them.
+    pub tier: String,
+    pub scopes: Scopes,
 }
-
-impl Need {
-    fn is_met_by(self, role: Role) -> bool {
-        match self {
-            Self::AnyKey => true,
-            Self::Predict => matches!(role, Role::Predict | Role::Admin),
-            Self::Admin => role == Role::Admin,
-            Self::Metrics => matches!(role, Role::Metrics | Role::Admin),
-        }
-    }
-
-    fn role(self) -> &'static str {
-        match self {
-            Self::AnyKey => "any",
-            Self::Predict => "predict or admin",
-            Self::Admin => "admin",
-            Self::Metrics => "metrics or admin",
-        }
-    }
-}
-
-/// The holder of the key that came with a request.
-#[derive(Debug, Clone)]
-pub struct Principal(pub Arc<KeyRecord>);
 
 impl Principal {
     /// As the registry names who made a change.
     pub fn actor(&self) -> Actor {
-        Actor { id: format!("key:{}", self.0.prefix), name: self.0.name.clone() }
+        self.0.actor.clone()
+    }
+
+    fn of_key(key: &KeyRecord) -> Self {
+        let id = format!("key:{}", key.prefix);
+        Self(Arc::new(Who {
+            tenant: key.tenant.as_deref().unwrap_or(&id).into(),
+            tier: key.tier.clone().unwrap_or_else(|| DEFAULT_TIER.to_owned()),
+            scopes: key.scopes.clone(),
+            actor: Actor { id, name: key.name.clone() },
+        }))
+    }
+
+    /// Somebody at an open data listener.
+    fn anonymous() -> Self {
+        let name = ANONYMOUS.to_owned();
+        Self(Arc::new(Who {
+            actor: Actor { id: name.clone(), name },
+            tenant: ANONYMOUS.into(),
+            tier: DEFAULT_TIER.to_owned(),
+            scopes: weighbridge_registry::Role::Predict.scopes(),
+        }))
     }
 }
 
@@ -80,56 +106,113 @@ impl KeyUse {
     }
 }
 
-/// The layer of routes that need a key.
+/// What the layer of a router's routes knows.
+#[derive(Debug, Clone)]
+pub struct Guard {
+    pub gateway: Arc<Gateway>,
+    /// `data` or `admin`.
+    pub listener: &'static str,
+    pub need: Need,
+}
+
+/// The layer of routes that need somebody who may.
 pub async fn require(
-    State((gateway, need)): State<(Arc<Gateway>, Need)>,
+    State(guard): State<Guard>,
+    path: RawPathParams,
     mut request: Request,
     next: Next,
 ) -> Response {
-    match authorize(&gateway, request.headers(), need) {
+    let is_open = guard.listener == "data" && guard.gateway.door.load().is_data_plane_open();
+    let who = match identify(&guard.gateway, request.headers(), request.extensions()).await {
+        // An open listener asks nobody; who says who it is counts as that one all the same.
+        Err(_) if is_open => Ok(Principal::anonymous()),
+        who => who,
+    };
+    let allowed = who.and_then(|principal| {
+        let model = path.iter().find(|(name, _)| *name == "model").map(|(_, value)| value);
+        match is_open || guard.need.is_met_by(&principal.0.scopes, model, &request) {
+            true => Ok(principal),
+            false => Err(Refusal::NoScope(guard.need.wanted(model, &request))),
+        }
+    });
+    match allowed {
         Ok(principal) => {
             request.extensions_mut().insert(principal);
             next.run(request).await
         }
-        Err(problem) => problem.into_response(),
+        Err(refusal) => {
+            events::auth_refused(guard.listener, refusal.reason());
+            Problem::from(refusal).into_response()
+        }
     }
 }
 
-/// The principal of a request, if its key may do what the route needs.
-pub fn authorize(gateway: &Gateway, headers: &HeaderMap, need: Need) -> Result<Principal, Problem> {
-    let Some(secret) = credential(headers) else {
-        return Err(Problem::new(
-            Kind::Unauthenticated,
-            "a key is needed: send Authorization: Bearer KEY (weighbridge keys create makes one)",
-        ));
+/// The principal of a request.
+async fn identify(
+    gateway: &Gateway,
+    headers: &HeaderMap,
+    extensions: &Extensions,
+) -> Result<Principal, Refusal> {
+    let Some(credential) = credential(headers)? else {
+        let Some(names) = extensions.get::<PeerNames>() else { return Err(Refusal::Missing) };
+        return gateway.door.load().client(names).ok_or(Refusal::UnknownCertificate);
     };
-    let hash = Digest::of(secret);
+    // A token has two dots, and a key none.
+    if let Some(token) = std::str::from_utf8(credential).ok().filter(|text| text.contains('.')) {
+        let door = gateway.door.load_full();
+        return door.issuers.principal(token, now_ms() / 1000).await;
+    }
+    let hash = Digest::of(credential);
     let now = now_ms();
     let snapshot = gateway.live.load();
-    // Unknown, revoked and expired keys get the same answer: a thief learns nothing.
-    let is_valid = |key: &&Arc<KeyRecord>| {
-        key.revoked_at.is_none() && key.expires_at.is_none_or(|at| now < at)
-    };
-    let Some(key) = snapshot.keys.get(&hash).filter(is_valid) else {
-        return Err(Problem::new(
-            Kind::Unauthenticated,
-            "this key is not valid (unknown, revoked or expired)",
-        ));
-    };
-    if !need.is_met_by(key.role) {
-        let detail = format!("this key's role does not allow it: wanted role {}", need.role());
-        return Err(Problem::new(Kind::Forbidden, detail));
+    let key = snapshot.keys.get(&hash).ok_or(Refusal::UnknownKey)?;
+    if key.revoked_at.is_some() {
+        return Err(Refusal::RevokedKey);
+    }
+    if key.expires_at.is_some_and(|at| at <= now) {
+        return Err(Refusal::ExpiredKey);
     }
     gateway.key_use.note(&key.id, now);
-    Ok(Principal(Arc::clone(key)))
+    Ok(Principal::of_key(key))
 }
 
-fn credential(headers: &HeaderMap) -> Option<&[u8]> {
-    if let Some(value) = headers.get(header::AUTHORIZATION) {
-        let (scheme, key) = value.as_bytes().split_at_checked(7)?;
-        return scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii());
+/// The key or token of a request: there must not be two, since which of them counts would then
+/// depend on who looks.
+fn credential(headers: &HeaderMap) -> Result<Option<&[u8]>, Refusal> {
+    let malformed = |what: &'static str| Err(Refusal::Malformed(Cow::Borrowed(what)));
+    let mut found = None;
+    for name in [header::AUTHORIZATION, http::HeaderName::from_static("x-api-key")] {
+        for value in headers.get_all(&name) {
+            let bytes = value.as_bytes();
+            let credential = if name == header::AUTHORIZATION {
+                match bytes.split_at_checked(7) {
+                    Some((scheme, rest)) if scheme.eq_ignore_ascii_case(b"bearer ") => rest,
+                    _ => return malformed("Authorization wants: Bearer KEY-OR-TOKEN"),
+                }
+            } else {
+                bytes
+            };
+            let credential = credential.trim_ascii();
+            if credential.is_empty() || credential.len() > LONGEST_CREDENTIAL {
+                return malformed("a credential wants 1 to 16384 bytes");
+            }
+            if found.replace(credential).is_some_and(|other| other != credential) {
+                return malformed("two different credentials came, wanted one");
+            }
+        }
     }
-    headers.get("x-api-key").map(|v| v.as_bytes())
+    Ok(found)
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let kind = match &refusal {
+            Refusal::NoScope(_) => Kind::Forbidden,
+            Refusal::NoKeys(_) => Kind::Unavailable,
+            _ => Kind::Unauthenticated,
+        };
+        Self::new(kind, refusal.detail())
+    }
 }
 
 #[cfg(test)]
@@ -137,31 +220,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_come_in_either_header() {
-        let headers = |name: &'static str, value: &str| {
+    fn one_credential_comes_in_either_header() {
+        let headers = |lines: &[(&'static str, &str)]| {
             let mut map = HeaderMap::new();
-            map.insert(name, value.parse().unwrap());
+            for (name, value) in lines {
+                map.append(*name, value.parse().unwrap());
+            }
             map
         };
-        let got = |map: HeaderMap| credential(&map).map(<[u8]>::to_vec);
-        assert_eq!(got(headers("authorization", "Bearer k")), Some(b"k".to_vec()));
-        assert_eq!(got(headers("authorization", "bearer  k ")), Some(b"k".to_vec()));
-        assert_eq!(got(headers("x-api-key", "k")), Some(b"k".to_vec()));
-        assert_eq!(got(headers("authorization", "Basic abc")), None);
-        assert_eq!(got(headers("authorization", "B")), None);
-        assert_eq!(got(HeaderMap::new()), None);
-    }
-
-    #[test]
-    fn roles_allow_what_they_say() {
-        for (role, allowed) in [
-            (Role::Admin, vec![Need::AnyKey, Need::Admin, Need::Predict, Need::Metrics]),
-            (Role::Predict, vec![Need::AnyKey, Need::Predict]),
-            (Role::Metrics, vec![Need::AnyKey, Need::Metrics]),
+        let got = |lines: &[(&'static str, &str)]| {
+            credential(&headers(lines)).map(|found| found.map(<[u8]>::to_vec))
+        };
+        let k = || Ok(Some(b"k".to_vec()));
+        assert_eq!(got(&[("authorization", "Bearer k")]), k());
+        assert_eq!(got(&[("authorization", "bearer  k ")]), k());
+        assert_eq!(got(&[("x-api-key", "k")]), k());
+        assert_eq!(got(&[("authorization", "Bearer k"), ("x-api-key", "k")]), k());
+        assert_eq!(got(&[]), Ok(None));
+        let long = "k".repeat(LONGEST_CREDENTIAL + 1);
+        for bad in [
+            &[("authorization", "Basic abc")][..],
+            &[("authorization", "B")],
+            &[("authorization", "Bearer ")],
+            &[("authorization", "Bearer a"), ("authorization", "Bearer b")],
+            &[("authorization", "Bearer a"), ("x-api-key", "b")],
+            &[("x-api-key", &long)],
         ] {
-            for need in [Need::AnyKey, Need::Admin, Need::Predict, Need::Metrics] {
-                assert_eq!(need.is_met_by(role), allowed.contains(&need), "{role:?} {need:?}");
-            }
+            assert!(matches!(got(bad), Err(Refusal::Malformed(_))), "{bad:?}");
         }
     }
 }

@@ -1,35 +1,164 @@
-//! Bodies, bounded in size and in time.
+//! Bodies, bounded in size, in time and in memory, and unpacked where they come packed.
 
-use std::time::Duration;
+use std::io::Read as _;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, header};
 use http_body_util::BodyExt;
+use weighbridge_config::settings::Limits;
 
+use crate::edge::permits::BodyMemory;
 use crate::edge::problem::{Kind, Problem};
 
-/// Reads a whole body of at most `limit` bytes; each frame must come within `patience`.
-pub async fn read(mut body: Body, limit: u64, patience: Duration) -> Result<Bytes, Problem> {
-    let bytes = read_whole(&mut body, limit, patience).await;
-    if bytes.as_ref().is_err_and(|p| p.kind == Kind::BodyTooLarge) {
-        discard(body).await;
-    }
-    bytes
+/// A body in memory, with the account that holds its place.
+#[derive(Debug)]
+pub struct Held {
+    pub bytes: Bytes,
+    _memory: BodyMemory,
 }
 
-async fn read_whole(body: &mut Body, limit: u64, patience: Duration) -> Result<Bytes, Problem> {
+/// How a body may arrive.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    /// Bytes.
+    limit: u64,
+    /// The most time between two frames.
+    patience: Duration,
+    until: Instant,
+}
+
+/// How a body is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Packing {
+    Plain,
+    Gzip,
+    Deflate,
+}
+
+/// Reads a whole body within `limits`, before `deadline`; unpacks it if `headers` say so.
+pub async fn read(
+    mut body: Body,
+    headers: &HeaderMap,
+    limits: &Limits,
+    deadline: Instant,
+    mut memory: BodyMemory,
+) -> Result<Held, Problem> {
+    let packing = packing(headers)?;
+    let (limit, patience) = (limits.body.bytes(), limits.body_read_timeout);
+    let bounds = Bounds { limit, patience, until: deadline };
+    let bytes = read_whole(&mut body, bounds, &mut memory).await;
+    if bytes.as_ref().is_err_and(|p| matches!(p.kind, Kind::BodyTooLarge | Kind::Overloaded)) {
+        discard(body).await;
+    }
+    let mut bytes = bytes?;
+    if packing != Packing::Plain {
+        // Unpacking is work for a processor.
+        bytes = tokio::task::block_in_place(|| {
+            unpack(packing, &bytes, limit, limits.decompression_ratio, &mut memory)
+        })?;
+    }
+    Ok(Held { bytes, _memory: memory })
+}
+
+fn packing(headers: &HeaderMap) -> Result<Packing, Problem> {
+    let mut packing = Packing::Plain;
+    for value in headers.get_all(header::CONTENT_ENCODING) {
+        let text = value.to_str().unwrap_or("?").trim().to_ascii_lowercase();
+        let found = match text.as_str() {
+            "" | "identity" => Packing::Plain,
+            "gzip" | "x-gzip" => Packing::Gzip,
+            "deflate" => Packing::Deflate,
+            other => {
+                let came: String = other.chars().take(40).collect();
+                let detail =
+                    format!("Content-Encoding is \"{came}\": wanted gzip or deflate, once");
+                return Err(Problem::new(Kind::UnsupportedEncoding, detail));
+            }
+        };
+        if found != Packing::Plain && packing != Packing::Plain {
+            let detail = "Content-Encoding came twice: wanted gzip or deflate, once";
+            return Err(Problem::new(Kind::UnsupportedEncoding, detail));
+        }
+        packing = if found == Packing::Plain { packing } else { found };
+    }
+    Ok(packing)
+}
+
+/// Unpacks at most `limit` bytes, and at most `ratio` times those that came: what a few bytes
+/// blow up to is no request.
+fn unpack(
+    packing: Packing,
+    packed: &[u8],
+    limit: u64,
+    ratio: u32,
+    memory: &mut BodyMemory,
+) -> Result<Bytes, Problem> {
+    /// Small bodies may well be mostly repetition.
+    const ALWAYS: u64 = 64 * 1024;
+    const STEP: usize = 64 * 1024;
+    let by_ratio = (packed.len() as u64).saturating_mul(u64::from(ratio)).max(ALWAYS);
+    let most = limit.min(by_ratio);
+    let mut reader: Box<dyn std::io::Read> = match packing {
+        Packing::Gzip => Box::new(flate2::read::MultiGzDecoder::new(packed)),
+        // RFC 9110: the zlib format; many send bare deflate all the same.
+        Packing::Deflate if is_zlib(packed) => Box::new(flate2::read::ZlibDecoder::new(packed)),
+        Packing::Deflate => Box::new(flate2::read::DeflateDecoder::new(packed)),
+        Packing::Plain => return Ok(Bytes::copy_from_slice(packed)),
+    };
+    let mut whole = Vec::new();
+    loop {
+        let before = whole.len();
+        let step = reader.by_ref().take(STEP as u64).read_to_end(&mut whole);
+        step.map_err(|error| {
+            Problem::new(Kind::InvalidRequest, format!("the packed body cannot be read: {error}"))
+        })?;
+        if whole.len() == before {
+            return Ok(whole.into());
+        }
+        if whole.len() as u64 > most {
+            let detail = if most < limit {
+                format!(
+                    "the body unpacks to more than {ratio} times its {} bytes \
+                     (limits.decompression_ratio)",
+                    packed.len()
+                )
+            } else {
+                format!("the body unpacks to more than {limit} bytes (limits.body)")
+            };
+            return Err(Problem::new(Kind::BodyTooLarge, detail));
+        }
+        memory.hold((packed.len() + whole.len()) as u64)?;
+    }
+}
+
+/// Whether the first two bytes are a zlib header (RFC 1950): their checksum fits.
+fn is_zlib(packed: &[u8]) -> bool {
+    matches!(packed, [cmf, flags, ..]
+        if cmf & 0x0f == 8 && (u16::from(*cmf) << 8 | u16::from(*flags)).is_multiple_of(31))
+}
+
+async fn read_whole(
+    body: &mut Body,
+    bounds: Bounds,
+    memory: &mut BodyMemory,
+) -> Result<Bytes, Problem> {
+    let Bounds { limit, .. } = bounds;
     let said = http_body::Body::size_hint(body).lower();
     if said > limit {
         return Err(too_large(limit));
     }
+    memory.hold(said)?;
     // Nearly every body is one frame: that one is not copied.
-    let Some(first) = next_frame(body, patience).await? else {
+    let Some(first) = next_frame(body, bounds).await? else {
         return Ok(Bytes::new());
     };
     if first.len() as u64 > limit {
         return Err(too_large(limit));
     }
-    let Some(second) = next_frame(body, patience).await? else {
+    memory.hold(first.len() as u64)?;
+    let Some(second) = next_frame(body, bounds).await? else {
         return Ok(first);
     };
     let expected = usize::try_from(said.min(limit)).unwrap_or(0);
@@ -37,23 +166,33 @@ async fn read_whole(body: &mut Body, limit: u64, patience: Duration) -> Result<B
     whole.extend_from_slice(&first);
     let mut next = Some(second);
     while let Some(frame) = next {
-        if (whole.len() + frame.len()) as u64 > limit {
+        let length = (whole.len() + frame.len()) as u64;
+        if length > limit {
             return Err(too_large(limit));
         }
+        memory.hold(length)?;
         whole.extend_from_slice(&frame);
-        next = next_frame(body, patience).await?;
+        next = next_frame(body, bounds).await?;
     }
     Ok(whole.freeze())
 }
 
-async fn next_frame(body: &mut Body, patience: Duration) -> Result<Option<Bytes>, Problem> {
+async fn next_frame(body: &mut Body, bounds: Bounds) -> Result<Option<Bytes>, Problem> {
+    let Bounds { patience, until, .. } = bounds;
     loop {
         if http_body::Body::is_end_stream(body) {
             return Ok(None);
         }
-        let frame = tokio::time::timeout(patience, body.frame()).await.map_err(|_| {
-            let waited = humantime::format_duration(patience);
-            Problem::new(Kind::BodyTimeout, format!("no part of the body came for {waited}"))
+        let stand_still = Instant::now() + patience;
+        let frame = tokio::time::timeout_at(stand_still.min(until).into(), body.frame());
+        let frame = frame.await.map_err(|_| {
+            let detail = if until < stand_still {
+                "the body had not arrived when the request's time was over".to_owned()
+            } else {
+                let waited = humantime::format_duration(patience);
+                format!("no part of the body came for {waited}")
+            };
+            Problem::new(Kind::BodyTimeout, detail)
         })?;
         match frame {
             None => return Ok(None),
@@ -76,17 +215,15 @@ async fn next_frame(body: &mut Body, patience: Duration) -> Result<Option<Bytes>
 async fn discard(mut body: Body) {
     const MOST_BYTES: usize = 64 << 20;
     const PATIENCE: Duration = Duration::from_secs(2);
-    let drop_frames = async {
-        let mut dropped = 0;
-        while let Ok(Some(frame)) = next_frame(&mut body, PATIENCE).await {
-            dropped += frame.len();
-            if dropped > MOST_BYTES {
-                return;
-            }
+    let until = Instant::now() + PATIENCE;
+    let bounds = Bounds { limit: MOST_BYTES as u64, patience: PATIENCE, until };
+    let mut dropped = 0;
+    while let Ok(Some(frame)) = next_frame(&mut body, bounds).await {
+        dropped += frame.len();
+        if dropped > MOST_BYTES {
+            return;
         }
-    };
-    // Out of patience is out of courtesy: nothing else depends on it.
-    let _ = tokio::time::timeout(PATIENCE, drop_frames).await;
+    }
 }
 
 fn too_large(limit: u64) -> Problem {
@@ -95,38 +232,4 @@ fn too_large(limit: u64) -> Problem {
 }
 
 #[cfg(test)]
-mod tests {
-    use futures_util::stream;
-
-    use super::*;
-
-    fn frames(parts: &'static [&'static str]) -> Body {
-        Body::from_stream(stream::iter(parts.iter().map(|p| Ok::<_, std::io::Error>(*p))))
-    }
-
-    #[tokio::test]
-    async fn bodies_are_read_up_to_the_limit() {
-        let patience = Duration::from_secs(5);
-        for parts in [&["abcdef"][..], &["ab", "cd", "ef"], &["abc", "", "def"]] {
-            let bytes = read(frames(parts), 6, patience).await;
-            assert_eq!(bytes.as_deref(), Ok(&b"abcdef"[..]));
-            let refused = read(frames(parts), 5, patience).await.unwrap_err();
-            assert_eq!(refused.kind, Kind::BodyTooLarge);
-        }
-        assert_eq!(read(Body::empty(), 5, patience).await.as_deref(), Ok(&b""[..]));
-        assert!(read(Body::from("abcdef"), 5, patience).await.is_err());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_body_that_stands_still_is_given_up() {
-        let stuck = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
-        let problem = read(stuck, 10, Duration::from_secs(30)).await.unwrap_err();
-        assert_eq!(problem.kind, Kind::BodyTimeout);
-        let broken = Body::from_stream(stream::iter([
-            Ok(Bytes::from_static(b"a")),
-            Err(std::io::Error::other("gone")),
-        ]));
-        let problem = read(broken, 10, Duration::from_secs(30)).await.unwrap_err();
-        assert_eq!(problem.kind, Kind::InvalidRequest);
-    }
-}
+mod tests;

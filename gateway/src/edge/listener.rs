@@ -20,6 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use crate::edge::auth::certificate::PeerNames;
 use crate::edge::drain::Drain;
 use crate::edge::tls::Tls;
 
@@ -29,6 +30,10 @@ pub struct ConnectionLimits {
     pub max_connections: u32,
     /// How long the head of a request may take to arrive.
     pub header_read_timeout: Duration,
+    /// The largest head of a request, in bytes.
+    pub headers: usize,
+    /// Requests at once on one HTTP/2 connection.
+    pub max_streams: u32,
 }
 
 /// Serves `router` on `listener`, over TLS if `tls` is there, until `drain` says to close and all connections have ended.
@@ -49,23 +54,26 @@ pub async fn serve(
     let start = |tcp: TcpStream, permit: OwnedSemaphorePermit| {
         // Small answers must not wait for an acknowledgement.
         let _ = tcp.set_nodelay(true);
-        // A broken connection is the peer's affair: nobody is left to be told.
+        // A broken connection is the peer's affair: nobody is left to be told. Whoever shakes
+        // hands is waited for like whoever asks.
+        let (watcher, builder, router) = (graceful.watcher(), Arc::clone(&builder), router.clone());
+        let drain = drain.clone();
         let Some(tls) = tls.clone() else {
-            let watched = graceful.watch(connection(&builder, tcp, router.clone()));
             tasks.spawn(async move {
-                let _ = watched.await;
-                drop(permit);
+                let _permit = permit;
+                if has_spoken(&tcp, limits.header_read_timeout, &drain).await {
+                    let _ = watcher.watch(connection(&builder, tcp, router, None)).await;
+                }
             });
             return;
         };
-        // Whoever shakes hands is waited for like whoever asks.
-        let (watcher, builder, router) = (graceful.watcher(), Arc::clone(&builder), router.clone());
         tasks.spawn(async move {
+            let _permit = permit;
             let shaken = tokio::time::timeout(limits.header_read_timeout, tls.accept(tcp)).await;
             if let Ok(Ok(stream)) = shaken {
-                let _ = watcher.watch(connection(&builder, stream, router)).await;
+                let peer = PeerNames::of(stream.get_ref().1.peer_certificates());
+                let _ = watcher.watch(connection(&builder, stream, router, peer)).await;
             }
-            drop(permit);
         });
     };
     loop {
@@ -93,16 +101,19 @@ pub async fn serve(
 
 fn http_builder(limits: ConnectionLimits) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
+    // Without `pipeline_flush`: with it hyper closes a connection whose head is wrong without the
+    // answer that says so.
     builder
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_read_timeout)
-        .pipeline_flush(true);
+        .max_buf_size(limits.headers);
     builder
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(Duration::from_secs(20))
-        .max_concurrent_streams(512)
+        .max_concurrent_streams(limits.max_streams)
+        .max_header_list_size(u32::try_from(limits.headers).unwrap_or(u32::MAX))
         .adaptive_window(true);
     builder
 }
@@ -111,9 +122,27 @@ fn connection<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     builder: &auto::Builder<TokioExecutor>,
     stream: S,
     router: Router,
+    peer: Option<PeerNames>,
 ) -> impl hyper_util::server::graceful::GracefulConnection<Error: Send> + Send + 'static {
-    let service = router.map_request(|request: Request<Incoming>| request.map(Body::new));
+    let service = router.map_request(move |mut request: Request<Incoming>| {
+        if let Some(peer) = &peer {
+            request.extensions_mut().insert(peer.clone());
+        }
+        request.map(Body::new)
+    });
     builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)).into_owned()
+}
+
+/// Waits for the first byte: hyper's own clock starts with it. False when none came in time, or
+/// the client has left; at the end of the listener hyper says good-bye.
+async fn has_spoken(tcp: &TcpStream, patience: Duration, drain: &Drain) -> bool {
+    let mut byte = [0];
+    tokio::select! {
+        came = tokio::time::timeout(patience, tcp.peek(&mut byte)) => {
+            matches!(came, Ok(Ok(bytes)) if bytes > 0)
+        }
+        () = drain.closing() => true,
+    }
 }
 
 /// Out of file descriptors and the like: tell, wait a little, go on.

@@ -5,10 +5,13 @@
 //! fixed sentence; its details are logged once, under the request id.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use weighbridge_protocol::BadRequest;
+
+use crate::edge::limit::Standings;
 
 /// What went wrong, by what the caller does about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +33,10 @@ pub enum Kind {
     Unavailable,
     DeadlineExceeded,
     BodyTimeout,
+    UnsupportedEncoding,
+    RateLimited,
+    QuotaUsedUp,
+    Overloaded,
 }
 
 /// Whose mistake a failure is. Only the model's counts against a canary.
@@ -74,6 +81,21 @@ impl Kind {
             Self::BodyTimeout => {
                 (StatusCode::REQUEST_TIMEOUT, "body-timeout", "the body did not arrive", Client)
             }
+            Self::UnsupportedEncoding => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported-encoding",
+                "the body is packed in an unknown way",
+                Client,
+            ),
+            Self::RateLimited => {
+                (StatusCode::TOO_MANY_REQUESTS, "rate-limited", "too many requests", Client)
+            }
+            Self::QuotaUsedUp => {
+                (StatusCode::TOO_MANY_REQUESTS, "quota-used-up", "the quota is used up", Client)
+            }
+            Self::Overloaded => {
+                (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "too much is going on", Gateway)
+            }
             Self::ModelFailed => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "model-failed", "the model failed", Model)
             }
@@ -117,7 +139,7 @@ impl Kind {
     /// Seconds after which the same request may succeed.
     fn retry_after(self) -> Option<u32> {
         match self {
-            Self::QueueFull | Self::Unavailable => Some(1),
+            Self::QueueFull | Self::Unavailable | Self::Overloaded => Some(1),
             Self::NotReady => Some(5),
             _ => None,
         }
@@ -132,21 +154,33 @@ pub struct Problem {
     pub detail: Cow<'static, str>,
     /// For the log only.
     pub cause: Option<String>,
+    /// After which time the same request may succeed, where that is known.
+    pub retry_after: Option<Duration>,
+    /// How the tenant stands with the rate that it has used up.
+    pub standings: Standings,
 }
 
 impl Problem {
     /// A problem that the client is told in full.
     pub fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, detail: detail.into(), cause: None }
+        let (cause, retry_after, standings) = (None, None, Standings::default());
+        Self { kind, detail: detail.into(), cause, retry_after, standings }
+    }
+
+    /// The same, with what the log says beside it.
+    pub fn because(self, cause: impl Into<String>) -> Self {
+        Self { cause: Some(cause.into()), ..self }
+    }
+
+    /// The same, for who tries again after `wait`.
+    pub fn retry_after(self, wait: Duration) -> Self {
+        Self { retry_after: Some(wait), ..self }
     }
 
     /// A failure of ours: the client gets a fixed sentence, the log the cause.
     pub fn internal(cause: impl std::fmt::Display) -> Self {
-        Self {
-            kind: Kind::Internal,
-            detail: "the gateway failed; its log has the details under this request id".into(),
-            cause: Some(cause.to_string()),
-        }
+        let detail = "the gateway failed; its log has the details under this request id";
+        Self::new(Kind::Internal, detail).because(cause.to_string())
     }
 }
 
@@ -167,7 +201,7 @@ impl From<weighbridge_registry::Error> for Problem {
             E::Unavailable { .. } | E::Busy { .. } => Kind::Unavailable,
         };
         let cause = (kind == Kind::Unavailable).then(|| chain(&error));
-        Self { kind, detail: error.to_string().into(), cause }
+        Self { cause, ..Self::new(kind, error.to_string()) }
     }
 }
 
@@ -183,7 +217,7 @@ impl From<weighbridge_model_store::Error> for Problem {
             E::Corrupt { .. } => return Self::internal(chain(&error)),
         };
         let cause = (kind == Kind::Unavailable).then(|| chain(&error));
-        Self { kind, detail: chain(&error).into(), cause }
+        Self { cause, ..Self::new(kind, chain(&error)) }
     }
 }
 
@@ -208,8 +242,13 @@ impl IntoResponse for Problem {
     /// The body is written by [`finish`], once the request id is known.
     fn into_response(self) -> Response {
         let mut response = self.kind.status().into_response();
-        if let Some(seconds) = self.kind.retry_after() {
+        // Whole seconds, and never a moment too early.
+        let known = self.retry_after.map(|wait| wait.as_secs_f64().ceil().max(1.0) as u64);
+        if let Some(seconds) = known.or(self.kind.retry_after().map(u64::from)) {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if !self.standings.0.is_empty() {
+            response.extensions_mut().insert(self.standings.clone());
         }
         if self.kind == Kind::Unauthenticated {
             let scheme = HeaderValue::from_static("Bearer");

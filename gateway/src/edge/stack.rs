@@ -3,11 +3,16 @@
 //! 1. `observe`: request id, access log and metrics: outermost, so that every answer has an
 //!    id, is counted and, when it is a problem, gets its body, whoever gave it.
 //! 2. catch-panic: inside `observe`, so that a panic is an answer that is counted too.
-//! 3. authentication: before any body is read, so that strangers cost nothing. It sits on the
-//!    routes that need it: health checks have no key.
-//! 4. body limits: in the handlers ([`crate::edge::body`]), where the reading is.
+//! 3. authentication and scopes ([`crate::edge::auth`]): before any body is read, so that
+//!    strangers cost nothing. It sits on the routes that need it: health checks have no key, and
+//!    never depend on load.
+//! 4. the tenant's rate of requests ([`crate::edge::limit`]): inside authentication, which knows
+//!    the tenant, and before the body as well.
+//! 5. a place among the requests in hand ([`crate::edge::permits`]) and the limits of bodies
+//!    ([`crate::edge::body`]): in the handlers, where the reading is.
 //!
-//! Admission (queue bounds, deadlines) comes after decoding, in [`crate::api::predict`].
+//! What takes the decoded request comes after that: rows and quotas in [`crate::api::admit`],
+//! queue bounds and the predicted wait in [`crate::serving::queue`].
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,25 +26,24 @@ use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use weighbridge_config::settings::AccessLog;
 
-use crate::edge::drain::Drain;
 use crate::edge::problem::{self, Blame, Failed, Problem};
 use crate::edge::request_id::{HEADER, RequestId};
+use crate::gateway::Gateway;
 use crate::telemetry::events::HttpMetrics;
 
 /// What `observe` knows of its listener.
 #[derive(Debug)]
 pub struct Observed {
     /// `data` or `admin`.
-    pub listener: &'static str,
-    pub access: AccessLog,
-    pub drain: Drain,
-    pub metrics: HttpMetrics,
+    listener: &'static str,
+    gateway: Arc<Gateway>,
+    metrics: HttpMetrics,
 }
 
 impl Observed {
     /// The observer of one listener.
-    pub fn new(listener: &'static str, access: AccessLog, drain: Drain) -> Arc<Self> {
-        Arc::new(Self { listener, access, drain, metrics: HttpMetrics::new(listener) })
+    pub fn new(listener: &'static str, gateway: Arc<Gateway>) -> Arc<Self> {
+        Arc::new(Self { listener, gateway, metrics: HttpMetrics::new(listener) })
     }
 }
 
@@ -66,20 +70,21 @@ async fn observe(
 ) -> Response {
     let started = Instant::now();
     let id = RequestId::of(request.headers());
-    let logged = (observed.access != AccessLog::Off)
-        .then(|| (request.method().clone(), request.uri().clone()));
+    let access = observed.gateway.door.load().settings.logging.access;
+    let logged =
+        (access != AccessLog::Off).then(|| (request.method().clone(), request.uri().clone()));
     let is_http1 = request.version() <= Version::HTTP_11;
     request.extensions_mut().insert(id.clone());
     let mut response = next.run(request).await;
     problem::finish(&mut response, id.as_str());
     response.headers_mut().insert(HEADER, id.value());
-    if is_http1 && observed.drain.is_draining() {
+    if is_http1 && observed.gateway.drain.is_draining() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     observed.metrics.answered(response.status());
     if let Some((method, uri)) = logged {
         let failed = response.extensions().get::<Failed>();
-        if failed.is_some() || observed.access == AccessLog::All {
+        if failed.is_some() || access == AccessLog::All {
             let status = response.status().as_u16();
             let ms = started.elapsed().as_secs_f64() * 1000.0;
             log(&observed, &id, failed, &method, uri.path(), status, ms);

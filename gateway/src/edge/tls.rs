@@ -12,10 +12,12 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::{self, ServerConfig};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::server::danger::ClientCertVerifier;
+use tokio_rustls::rustls::{self, RootCertStore, ServerConfig};
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use weighbridge_config::Digest;
@@ -29,6 +31,8 @@ const LOOK: Duration = Duration::from_secs(2);
 pub struct Files {
     pub certificate: PathBuf,
     pub key: PathBuf,
+    /// Authorities of client certificates; none: no client is asked for one.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// The certificate of a listener.
@@ -41,11 +45,15 @@ pub struct Tls {
     current: ArcSwap<ServerConfig>,
 }
 
-/// The contents of both files.
-type Contents = (Vec<u8>, Vec<u8>);
+/// The contents of the files.
+struct Contents {
+    certificate: Vec<u8>,
+    key: Vec<u8>,
+    client_ca: Option<Vec<u8>>,
+}
 
 /// What tells whether they have changed; the key itself is not kept.
-type Seen = [Digest; 2];
+type Seen = [Option<Digest>; 3];
 
 impl Tls {
     /// # Errors
@@ -103,18 +111,25 @@ impl Tls {
     }
 }
 
-fn seen((certificate, key): &Contents) -> Seen {
-    [Digest::of(certificate), Digest::of(key)]
+fn seen(contents: &Contents) -> Seen {
+    let Contents { certificate, key, client_ca } = contents;
+    [Some(certificate), Some(key), client_ca.as_ref()]
+        .map(|file| file.map(|bytes| Digest::of(bytes)))
 }
 
 fn read(files: &Files) -> anyhow::Result<Contents> {
     let read = |path: &Path| {
         std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
     };
-    Ok((read(&files.certificate)?, read(&files.key)?))
+    Ok(Contents {
+        certificate: read(&files.certificate)?,
+        key: read(&files.key)?,
+        client_ca: files.client_ca.as_deref().map(read).transpose()?,
+    })
 }
 
-fn config(files: &Files, (certificate, key): &Contents) -> anyhow::Result<ServerConfig> {
+fn config(files: &Files, contents: &Contents) -> anyhow::Result<ServerConfig> {
+    let Contents { certificate, key, client_ca } = contents;
     let (of_certificate, of_key) = (files.certificate.display(), files.key.display());
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(certificate)
         .collect::<Result<_, _>>()
@@ -122,18 +137,40 @@ fn config(files: &Files, (certificate, key): &Contents) -> anyhow::Result<Server
     anyhow::ensure!(!chain.is_empty(), "{of_certificate} holds no certificate in PEM");
     let key = PrivateKeyDer::from_pem_slice(key)
         .with_context(|| format!("{of_key} holds no private key in PEM"))?;
-    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .map_err(|error| match error {
-            rustls::Error::InconsistentKeys(_) => {
-                anyhow::anyhow!(
-                    "the key in {of_key} is not that of the certificate in {of_certificate}"
-                )
-            }
-            error => anyhow::anyhow!("{of_certificate} with {of_key} cannot be used: {error}"),
-        })?;
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()?;
+    let builder = match (&files.client_ca, client_ca) {
+        (Some(path), Some(pem)) => {
+            let verifier = client_verifier(pem, provider)
+                .with_context(|| format!("{} cannot be used", path.display()))?;
+            builder.with_client_cert_verifier(verifier)
+        }
+        _ => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_single_cert(chain, key).map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => {
+            anyhow::anyhow!(
+                "the key in {of_key} is not that of the certificate in {of_certificate}"
+            )
+        }
+        error => anyhow::anyhow!("{of_certificate} with {of_key} cannot be used: {error}"),
+    })?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
+}
+
+/// Client certificates of these authorities are accepted. None is demanded: keys and tokens are
+/// credentials as well, and health checks have none.
+fn client_verifier(
+    pem: &[u8],
+    provider: Arc<CryptoProvider>,
+) -> anyhow::Result<Arc<dyn ClientCertVerifier>> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        roots.add(certificate.context("it is not PEM")?)?;
+    }
+    anyhow::ensure!(!roots.is_empty(), "it holds no certificate in PEM");
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    Ok(builder.allow_unauthenticated().build()?)
 }

@@ -32,7 +32,7 @@ use crate::rollout::snapshot::{EffectiveSettings, ServedModel, Snapshot};
 use crate::rollout::trial::Trial;
 use crate::rollout::trials::{Trials, observed};
 use crate::serving::loaded::LoadedVersion;
-use crate::serving::queue::Queue;
+use crate::serving::queue::{Queue, Queues};
 use crate::shadow::ShadowTarget;
 use crate::shadow::target::Sinks;
 use crate::telemetry::events;
@@ -48,7 +48,7 @@ const RETRY_FAILED: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 struct State {
     slots: Slots,
-    queues: HashMap<ModelName, Arc<Queue>>,
+    queues: Queues,
     shadows: Sinks,
     /// The registry as it was read last.
     seen: Option<RegistrySnapshot>,
@@ -100,7 +100,7 @@ impl Sync {
             versions_per_model: settings.engine.loaded_versions_per_model as usize,
             state: Mutex::new(State {
                 slots: Slots::new(budget),
-                queues: HashMap::new(),
+                queues: Queues::default(),
                 shadows: Sinks::default(),
                 seen: None,
             }),
@@ -343,8 +343,7 @@ impl Sync {
         let mut snapshot =
             Snapshot { revision: seen.revision, is_settled: true, ..Snapshot::default() };
         for model in &seen.models {
-            let queue = state.queues.entry(model.name.clone());
-            let queue = queue.or_insert_with(|| Arc::new(Queue::new(model.name.clone())));
+            let queue = state.queues.of(&model.name);
             let mut served =
                 self.serve_model(model, &state.slots, queue, old.models.get(&model.name));
             served.shadows = state.shadows.targets(model, &served.settings, &served.loaded);
@@ -356,7 +355,7 @@ impl Sync {
             snapshot.keys.insert(key.hash, Arc::new(key.clone()));
         }
         state.shadows.retain(&seen.models);
-        state.queues.retain(|name, _| seen.models.iter().any(|m| m.name == *name));
+        state.queues.retain(|name| seen.models.iter().any(|m| m.name == *name));
         let loaded = snapshot.models.values().map(|m| m.loaded.len()).sum();
         events::published(snapshot.revision, loaded, state.slots.used(), state.slots.budget());
         self.live.store(Arc::new(snapshot));

@@ -340,7 +340,9 @@ impl Request<'_> {
             Ok(_) => Outcome::Ok,
             Err(SubmitError::Model(_)) => Outcome::Failed,
             Err(SubmitError::DeadlinePassed) => Outcome::Overran,
-            Err(SubmitError::Full(_) | SubmitError::Stopped) => Outcome::Neutral,
+            Err(SubmitError::Full(_) | SubmitError::TooLate(_) | SubmitError::Stopped) => {
+                Outcome::Neutral
+            }
         };
         admitted.end(counted, latency);
         wrong.map(|what| invalid(&what))
@@ -383,6 +385,7 @@ impl Request<'_> {
                 Control::Stable => Lane::Thread,
                 Control::Copy { .. } | Control::Awaited => Lane::Any,
             },
+            party: job.party.clone(),
         })
     }
 

@@ -67,8 +67,8 @@ pub struct Taken<E> {
     pub batch: Vec<E>,
     /// Entries whose deadline has passed: they are told.
     pub expired: Vec<E>,
-    /// Entries whose caller has left, dropped.
-    pub abandoned: usize,
+    /// Entries whose caller has left.
+    pub abandoned: Vec<E>,
     /// Rows of the batch.
     pub rows: usize,
     /// Rows that left the queue, in whichever way.
@@ -90,7 +90,7 @@ pub fn take_where<E: Waiting>(
     let mut taken = Taken {
         batch: Vec::new(),
         expired: Vec::new(),
-        abandoned: 0,
+        abandoned: Vec::new(),
         rows: 0,
         rows_gone: 0,
         close: CloseReason::IdleWorker,
@@ -98,8 +98,8 @@ pub fn take_where<E: Waiting>(
     let mut passed_over = Vec::new();
     while let Some(entry) = queue.pop_front() {
         if entry.is_abandoned() {
-            taken.abandoned += 1;
             taken.rows_gone += entry.rows();
+            taken.abandoned.push(entry);
         } else if entry.deadline() <= now {
             taken.rows_gone += entry.rows();
             taken.expired.push(entry);
@@ -241,7 +241,7 @@ mod tests {
         waiting[1].deadline = now;
         let taken = take(&mut waiting, now);
         assert_eq!((ids(&taken.batch), ids(&taken.expired)), (vec![2], vec![1]));
-        assert_eq!((taken.abandoned, taken.rows, taken.rows_gone), (1, 3, 6));
+        assert_eq!((taken.abandoned.len(), taken.rows, taken.rows_gone), (1, 3, 6));
     }
 
     #[test]

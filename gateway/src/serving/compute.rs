@@ -1,8 +1,8 @@
 //! The compute slots that all models share.
 //!
-//! There are as many slots as the process has cores, and each model's queue gets the next free
-//! one in turn: work-conserving (a free slot never waits while something is queued), and fair
-//! between models. A batch that is expected to be short runs on the very thread that took it,
+//! There are as many slots as the process has cores, and a free one goes to the queue whose first
+//! entry is most due ([`crate::serving::fair`]): work-conserving (a free slot never waits while
+//! something is queued), and fair between tenants and models. A batch that is expected to be short runs on the very thread that took it,
 //! a thread of the async runtime: handing it to another thread would cost more than it. A
 //! longer one goes to a compute thread, so that it cannot hold up the sockets.
 //!
@@ -47,7 +47,7 @@ const MOST_LOST_THREADS: usize = 32;
 #[derive(Debug, Default)]
 struct State {
     free: usize,
-    /// Queues that want a slot, longest waiting first.
+    /// Queues that want a slot, in the order in which they came.
     waiting: VecDeque<Arc<Queue>>,
 }
 
@@ -173,7 +173,7 @@ impl Compute {
     /// slot goes to next; `None` when the slot has been given away.
     fn work_once(self: &Arc<Self>, queue: &Arc<Queue>) -> Option<Arc<Queue>> {
         let (taken, next) = queue.take(Instant::now());
-        queue.metrics.dropped(taken.abandoned, taken.expired.len());
+        queue.metrics.dropped(taken.abandoned.len(), taken.expired.len());
         worker::tell_expired(taken.expired);
         if next == Next::Offer {
             // Entries that could not join have waited for this batch already.
@@ -205,7 +205,10 @@ impl Compute {
 
     fn next_queue(&self) -> Option<Arc<Queue>> {
         let mut state = self.lock();
-        let next = state.waiting.pop_front();
+        // The one whose first entry is most due; among equals the one that waits longest.
+        let due = state.waiting.iter().enumerate();
+        let due = due.min_by(|(_, one), (_, other)| one.head().total_cmp(&other.head()));
+        let next = due.map(|(place, _)| place).and_then(|place| state.waiting.remove(place));
         if next.is_none() {
             state.free += 1;
         }
@@ -249,7 +252,7 @@ impl Compute {
         let waiting: Vec<Arc<Queue>> = self.lock().waiting.iter().cloned().collect();
         for queue in waiting {
             let (taken, _) = queue.take_where(Instant::now(), |e| e.lane != Lane::Trial);
-            queue.metrics.dropped(taken.abandoned, taken.expired.len());
+            queue.metrics.dropped(taken.abandoned.len(), taken.expired.len());
             worker::tell_expired(taken.expired);
             worker::run(taken.batch, taken.rows, taken.close);
         }

@@ -10,8 +10,11 @@ use weighbridge_config::Tensor;
 
 use crate::serving::batch::CloseReason;
 use crate::serving::compute::{Compute, LONGEST_INLINE_US};
+use crate::serving::fair::Party;
 use crate::serving::loaded::{LoadedVersion, RunError};
-use crate::serving::queue::{Answer, Entry, EntryFailure, Lane, Next, Queue, QueueFull, Reply};
+use crate::serving::queue::{
+    Answer, Entry, EntryFailure, Lane, Next, NotTaken, Queue, QueueFull, Reply, TooLate,
+};
 use crate::serving::worker;
 
 /// The batching settings of a model, as they stand for one request.
@@ -35,12 +38,16 @@ pub struct Job {
     pub arrived: Instant,
     pub deadline: Instant,
     pub lane: Lane,
+    /// Whose it is.
+    pub party: Party,
 }
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SubmitError {
     Full(QueueFull),
+    /// It would have waited past its deadline, and was not taken.
+    TooLate(TooLate),
     /// The deadline passed, while waiting or while the model ran.
     DeadlinePassed,
     Model(RunError),
@@ -74,8 +81,7 @@ pub async fn submit(
     }
     let answer = async {
         if job.rows <= most || !job.version.signature.batchable {
-            let reply = enqueue(compute, queue, batching, job, most).map_err(SubmitError::Full)?;
-            return wait(reply).await;
+            return wait(enqueue(compute, queue, batching, job, most)?).await;
         }
         submit_pieces(compute, queue, batching, job, most).await
     };
@@ -110,11 +116,11 @@ async fn submit_pieces(
             arrived: job.arrived,
             deadline: job.deadline,
             lane: job.lane,
+            party: job.party.clone(),
         };
         // The whole request was admitted above: its own pieces must not refuse each other.
         let unbounded = Batching { max_queue_size: usize::MAX, ..batching };
-        let reply = enqueue(compute, queue, unbounded, piece, most).map_err(SubmitError::Full)?;
-        replies.push(wait(reply));
+        replies.push(wait(enqueue(compute, queue, unbounded, piece, most)?));
     }
     join(try_join_all(replies).await?)
 }
@@ -125,11 +131,18 @@ fn enqueue(
     batching: Batching,
     job: Job,
     most: usize,
-) -> Result<oneshot::Receiver<Reply>, QueueFull> {
+) -> Result<oneshot::Receiver<Reply>, SubmitError> {
     let (reply, receiver) = oneshot::channel();
-    let Job { version, inputs, rows, arrived, deadline, lane } = job;
-    let entry = Entry { version, inputs, rows, max_rows: most, arrived, deadline, lane, reply };
-    if queue.push(entry, batching.max_queue_size)? == Next::Offer {
+    let Job { version, inputs, rows, arrived, deadline, lane, party } = job;
+    let max_rows = most;
+    let entry =
+        Entry { version, inputs, rows, max_rows, arrived, deadline, lane, party, tag: 0.0, reply };
+    let taken = queue.push(entry, batching.max_queue_size, Instant::now());
+    let next = taken.map_err(|not| match not {
+        NotTaken::Full(full) => SubmitError::Full(full),
+        NotTaken::TooLate(late) => SubmitError::TooLate(late),
+    })?;
+    if next == Next::Offer {
         compute.offer(queue, batching.max_queue_delay);
     }
     Ok(receiver)
@@ -152,6 +165,7 @@ async fn wait(reply: oneshot::Receiver<Reply>) -> Result<Answer, SubmitError> {
 fn told(reply: Reply) -> Result<Answer, SubmitError> {
     reply.map_err(|failure| match failure {
         EntryFailure::Expired => SubmitError::DeadlinePassed,
+        EntryFailure::PushedOut(full) => SubmitError::Full(full),
         EntryFailure::Model(error) => SubmitError::Model(error),
     })
 }

@@ -9,6 +9,7 @@ use weighbridge_config::{Datatype, ModelName, Signature, Tensor, TensorData, Ten
 use weighbridge_engine::Cost;
 
 use super::compute::Compute;
+use super::fair::Party;
 use super::loaded::{LoadedVersion, RunError, Runner};
 use super::queue::{Lane, Queue};
 use super::submit::{Batching, Job};
@@ -84,6 +85,7 @@ pub fn job(version: &Arc<LoadedVersion>, values: &[f32]) -> Job {
         arrived,
         deadline: arrived + Duration::from_secs(30),
         lane: Lane::Any,
+        party: Party::default(),
     }
 }
 
@@ -101,7 +103,10 @@ pub fn batching(max_batch_size: usize) -> Batching {
 
 /// A queue and the slots behind it.
 pub fn room(slots: usize) -> (Arc<Compute>, Arc<Queue>) {
-    (Compute::start(slots, TaskTracker::new()).unwrap(), Arc::new(Queue::new(name())))
+    (
+        Compute::start(slots, TaskTracker::new()).unwrap(),
+        Arc::new(Queue::new(name(), Arc::default())),
+    )
 }
 
 /// Waits until something holds, for at most 30 s.

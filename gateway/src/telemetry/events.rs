@@ -118,6 +118,22 @@ pub fn refused(model: &ModelName, kind: Kind) {
     counter!(names::REFUSED, "model" => model.to_string(), "reason" => kind.name()).increment(1);
 }
 
+/// Somebody was not let in; `reason` is a word of this code.
+pub fn auth_refused(listener: &'static str, reason: &'static str) {
+    counter!(names::AUTH_REFUSED, "listener" => listener, "reason" => reason).increment(1);
+}
+
+/// A tenant has used up a limit of a known model: `requests`, `rows` or `quota`.
+pub fn limited(model: &str, limit: &'static str) {
+    counter!(names::LIMITED, "model" => model.to_owned(), "limit" => limit).increment(1);
+}
+
+/// Changed settings were taken over, or could not be.
+pub fn reloaded(is_ok: bool) {
+    let outcome = if is_ok { "ok" } else { "refused" };
+    counter!(names::RELOADS, "outcome" => outcome).increment(1);
+}
+
 /// A request to a sticky model carried no key.
 pub fn no_sticky_key(model: &ModelName) {
     counter!(names::NO_STICKY_KEY, "model" => model.to_string()).increment(1);

@@ -1,8 +1,11 @@
 //! Log lines: JSON or pretty, to standard error.
 
 use std::io::IsTerminal;
+use std::sync::OnceLock;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry, reload};
 use weighbridge_config::settings::{LogFormat, Logging};
 
 /// Makes this process log as the settings say.
@@ -14,14 +17,30 @@ pub fn install(logging: &Logging) {
     };
     // The settings have been checked: the fall-back is for a directive this build does not know.
     let filter = EnvFilter::try_new(&logging.level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let (filter, handle) = reload::Layer::new(filter);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     // A second subscriber in one process (tests) changes nothing.
-    let _ = if json {
-        builder.json().flatten_event(true).with_current_span(false).try_init()
+    let installed = if json {
+        let lines = lines.json().flatten_event(true).with_current_span(false);
+        tracing_subscriber::registry().with(filter).with(lines).try_init()
     } else {
-        builder.with_target(false).try_init()
+        tracing_subscriber::registry().with(filter).with(lines.with_target(false)).try_init()
     };
+    if installed.is_ok() {
+        let _ = FILTER.set(handle);
+    }
     log_panics();
+}
+
+/// The filter in force.
+static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
+
+/// Changes what is logged from now on.
+pub fn set_level(level: &str) {
+    if let (Some(handle), Ok(filter)) = (FILTER.get(), EnvFilter::try_new(level)) {
+        // Fails when the subscriber is gone, and then nothing is logged anyway.
+        let _ = handle.reload(filter);
+    }
 }
 
 /// A panic is one log line like any other: model code may panic on what a client sends, and a

@@ -4,7 +4,7 @@ use serde_json::json;
 use weighbridge_config::ModelSettings;
 
 use super::fixture::*;
-use crate::{EventQuery, IfRollout, IfRouted, NewKey, Role, RouteChange, action};
+use crate::{EventQuery, Grant, IfRollout, IfRouted, NewKey, Role, RouteChange, action};
 
 fn small_batches() -> ModelSettings {
     ModelSettings { max_batch_size: Some(4), ..ModelSettings::default() }
@@ -111,7 +111,9 @@ pub async fn each_action_leaves_its_event(registry: Shared) {
     deleted.await.expect("a deleted model");
     let key = NewKey {
         name: "ci".to_owned(),
-        role: Role::Predict,
+        grant: Grant::Role(Role::Predict),
+        tenant: None,
+        tier: None,
         hash: files("secret").digest(),
         prefix: "wbk_ci".to_owned(),
         expires_at: None,

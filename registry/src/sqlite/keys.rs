@@ -10,14 +10,14 @@ use super::events::NewEvent;
 use super::row::{Columns, stored, word_text};
 use crate::error::{Error, Result};
 use crate::event::action;
-use crate::key::{KeyRecord, NewKey};
+use crate::key::{Grant, KeyRecord, NewKey, Role};
 use crate::model::Millis;
 
 pub(super) async fn list<'c>(
     database: impl sqlx::Executor<'c, Database = Sqlite>,
 ) -> Result<Vec<KeyRecord>> {
     let rows = sqlx::query(
-        "SELECT id, name, role, prefix, hash, created_at, created_by,
+        "SELECT id, name, role, scopes, tenant, tier, prefix, hash, created_at, created_by,
                 expires_at, revoked_at, last_used_at
          FROM api_keys ORDER BY created_at, id",
     )
@@ -29,10 +29,19 @@ pub(super) async fn list<'c>(
 
 fn key_of(row: &SqliteRow) -> Result<KeyRecord> {
     let columns = Columns::of(row, "key", &["id"]);
+    let grant = match columns.optional_text("scopes")? {
+        Some(scopes) => {
+            Grant::Scopes(scopes.parse().map_err(|error| columns.corrupt("scopes", error))?)
+        }
+        None => Grant::Role(columns.word("role")?),
+    };
     Ok(KeyRecord {
         id: columns.text("id")?,
         name: columns.text("name")?,
-        role: columns.word("role")?,
+        role: role_of(&grant),
+        scopes: grant.scopes(),
+        tenant: columns.optional_text("tenant")?,
+        tier: columns.optional_text("tier")?,
         prefix: columns.text("prefix")?,
         hash: columns.parsed("hash")?,
         created_at: columns.count("created_at")?,
@@ -41,6 +50,13 @@ fn key_of(row: &SqliteRow) -> Result<KeyRecord> {
         revoked_at: columns.optional_count("revoked_at")?,
         last_used_at: columns.optional_count("last_used_at")?,
     })
+}
+
+fn role_of(grant: &Grant) -> Option<Role> {
+    match grant {
+        Grant::Role(role) => Some(*role),
+        Grant::Scopes(_) => None,
+    }
 }
 
 pub(super) async fn create(mut change: Change<'_>, new: NewKey) -> Result<KeyRecord> {
@@ -56,7 +72,10 @@ pub(super) async fn create(mut change: Change<'_>, new: NewKey) -> Result<KeyRec
         // Revisions are never used twice, so neither are ids.
         id: format!("key_{}", change.revision),
         name: new.name,
-        role: new.role,
+        role: role_of(&new.grant),
+        scopes: new.grant.scopes(),
+        tenant: new.tenant,
+        tier: new.tier,
         prefix: new.prefix,
         hash: new.hash,
         created_at: change.at,
@@ -74,12 +93,16 @@ pub(super) async fn create(mut change: Change<'_>, new: NewKey) -> Result<KeyRec
 async fn insert(change: &mut Change<'_>, record: &KeyRecord) -> Result<()> {
     sqlx::query(
         "INSERT INTO api_keys
-             (id, name, role, prefix, hash, created_at, created_by, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+             (id, name, role, scopes, tenant, tier, prefix, hash, created_at, created_by, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
     )
     .bind(record.id.as_str())
     .bind(record.name.as_str())
-    .bind(word_text("a key's role", &record.role)?)
+    // A binary that knows no scopes goes by the role: the weakest there is.
+    .bind(word_text("a key's role", &record.role.unwrap_or(Role::Metrics))?)
+    .bind(record.role.is_none().then(|| record.scopes.to_string()))
+    .bind(record.tenant.as_deref())
+    .bind(record.tier.as_deref())
     .bind(record.prefix.as_str())
     .bind(record.hash.to_string())
     .bind(stored(record.created_at))
@@ -134,7 +157,8 @@ pub(super) async fn touch(writer: &SqlitePool, id: &str, at: Millis) -> Result<(
 /// What an event shows of a key: never its hash.
 fn for_event(record: &KeyRecord) -> Value {
     json!({
-        "id": record.id, "name": record.name, "role": record.role, "prefix": record.prefix,
+        "id": record.id, "name": record.name, "role": record.role, "scopes": record.scopes,
+        "tenant": record.tenant, "tier": record.tier, "prefix": record.prefix,
         "expires_at": record.expires_at, "revoked_at": record.revoked_at,
     })
 }

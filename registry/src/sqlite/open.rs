@@ -20,7 +20,7 @@ const LOCK_WAIT: Duration = Duration::from_secs(5);
 const CONNECTION_WAIT: Duration = Duration::from_secs(10);
 const READERS: u32 = 4;
 /// The number of the newest migration that this binary knows.
-const KNOWN_SCHEMA: i64 = 2;
+const KNOWN_SCHEMA: i64 = 3;
 
 impl SqliteRegistry {
     /// Opens the registry in the file at `path`, which is made if it is missing, and brings
@@ -79,7 +79,8 @@ fn connections(most: u32) -> SqlitePoolOptions {
 pub(super) fn migrations() -> Vec<Migration> {
     let known = [
         (1, "init", include_str!("../../migrations/0001_init.sql")),
-        (KNOWN_SCHEMA, "rollouts", include_str!("../../migrations/0002_rollouts.sql")),
+        (2, "rollouts", include_str!("../../migrations/0002_rollouts.sql")),
+        (KNOWN_SCHEMA, "tenants", include_str!("../../migrations/0003_tenants.sql")),
     ];
     let migration = |(number, name, text): (i64, &'static str, &'static str)| {
         let text = SqlStr::from_static(text);

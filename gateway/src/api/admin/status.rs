@@ -28,5 +28,6 @@ pub async fn status(State(gateway): State<Arc<Gateway>>) -> Result<Response, Pro
         "models": snapshot.models.len(),
         "loaded_versions": loaded,
         "resident_bytes": resident_bytes(),
+        "settings": gateway.reload.last(),
     }))
 }

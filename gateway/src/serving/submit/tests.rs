@@ -203,3 +203,118 @@ async fn a_queue_delay_lets_a_batch_grow_and_a_full_one_go() {
     assert!(started.elapsed() >= Duration::from_millis(900), "a small batch waits for others");
     assert_eq!(echo.runs.load(Ordering::SeqCst), 2);
 }
+
+fn party(tenant: &str) -> Party {
+    Party { tenant: tenant.into(), ..Party::default() }
+}
+
+impl Held {
+    fn submit_as(
+        &self,
+        party: Party,
+        batching: Batching,
+        rows: &[f32],
+    ) -> tokio::task::JoinHandle<Result<Answer, SubmitError>> {
+        let job = Job { party, ..job(&self.model, rows) };
+        submit_owned(&self.compute, &self.queue, batching, job)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_newcomer_runs_before_the_backlog_of_another_tenant() {
+    let held = Held::start().await;
+    let flood: Vec<_> =
+        (0..12).map(|n| held.submit_as(party("flood"), batching(4), &[n as f32])).collect();
+    held.until_waiting(12).await;
+    held.open.send(()).unwrap();
+    assert_eq!(held.next_run().await, 4, "the flood's first batch");
+    let newcomer = held.submit_as(party("other"), batching(4), &[100.0]);
+    held.until_waiting(9).await;
+    held.open.send(()).unwrap();
+    // With the two of the flood that are about as much due, and not with a full batch of it.
+    assert!(held.next_run().await <= 3);
+    held.open.send(()).unwrap();
+    assert_eq!(values(&newcomer.await.unwrap().unwrap().outputs), [100.0]);
+    drop(held.open);
+    assert!(join_all(flood).await.into_iter().all(|answer| answer.unwrap().is_ok()));
+    assert!(held.first.await.unwrap().is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_queue_makes_room_for_who_has_less_in_it() {
+    let held = Held::start().await;
+    let small = Batching { max_queue_size: 4, ..batching(1) };
+    let flood: Vec<_> =
+        (0..4).map(|n| held.submit_as(party("flood"), small, &[n as f32])).collect();
+    held.until_waiting(4).await;
+    let other: Vec<_> =
+        (0..2).map(|n| held.submit_as(party("other"), small, &[n as f32])).collect();
+    let pushed_out = wait_for(&flood, 2).await;
+    assert_eq!(pushed_out, 2, "as many as came");
+    held.until_waiting(4).await;
+    // Both have the same now: nobody makes room any more.
+    for tenant in ["other", "flood"] {
+        let refused = held.submit_as(party(tenant), small, &[9.0]).await.unwrap();
+        assert!(matches!(refused, Err(SubmitError::Full(_))), "{tenant}: {refused:?}");
+    }
+    drop(held.open);
+    let full = |answer: &Result<_, _>| matches!(answer, Err(SubmitError::Full(_)));
+    let refused = join_all(flood).await.into_iter().filter(|a| full(a.as_ref().unwrap())).count();
+    assert_eq!(refused, 2);
+    assert!(join_all(other).await.into_iter().all(|answer| answer.unwrap().is_ok()));
+}
+
+/// Waits until so many have ended.
+async fn wait_for<T>(handles: &[tokio::task::JoinHandle<T>], count: usize) -> usize {
+    crate::serving::testing::until(|| {
+        handles.iter().filter(|handle| handle.is_finished()).count() >= count
+    })
+    .await;
+    handles.iter().filter(|handle| handle.is_finished()).count()
+}
+
+#[tokio::test]
+async fn what_would_wait_past_its_deadline_is_not_taken() {
+    let (compute, queue) = room(1);
+    let model = version(Arc::new(Echo::default()), false);
+    let limited = Duration::from_millis(50);
+    let mut receivers = Vec::new();
+    let mut push = |deadline: Duration, share: f64, now: Instant| {
+        let (reply, receiver) = oneshot::channel();
+        receivers.push(receiver);
+        let Job { version, inputs, rows, lane, .. } = job(&model, &[1.0]);
+        let (arrived, deadline) = (now, now + deadline);
+        let party = Party { share, ..Party::default() };
+        let entry = Entry {
+            version,
+            inputs,
+            rows,
+            max_rows: 1,
+            arrived,
+            deadline,
+            lane,
+            party,
+            tag: 0.0,
+            reply,
+        };
+        queue.push(entry, 1000, now)
+    };
+    let mut now = Instant::now();
+    for _ in 0..40 {
+        push(Duration::from_secs(60), 1.0, now).expect("nothing is known of the queue");
+    }
+    // One row each 10 ms, and 20 rows wait: 200 ms.
+    for _ in 0..20 {
+        now += Duration::from_millis(10);
+        queue.take(now);
+    }
+    let refused = push(limited, 1.0, now).unwrap_err();
+    let NotTaken::TooLate(TooLate { wait, left }) = refused else { panic!("{refused:?}") };
+    assert!((180..=220).contains(&wait.as_millis()), "{wait:?}");
+    assert_eq!(left, limited);
+    assert!(push(Duration::from_millis(300), 1.0, now).is_ok());
+    // Low priority is shed earlier.
+    assert!(push(Duration::from_millis(300), 0.5, now).is_err());
+    assert_eq!(queue.rows(), 21);
+    drop(compute);
+}

@@ -1,0 +1,106 @@
+//! Admission: what is asked of a prediction once, by whichever protocol it came.
+//!
+//! [`Caller::enter`] comes before the body is read: a place among the requests in hand.
+//! [`Caller::admit`] comes after it is decoded: rows and quotas of the tenant. The last
+//! question, whether the answer can come in time, is the queue's
+//! ([`crate::serving::queue::Queue::push`]), which knows how fast it moves.
+
+use std::sync::Arc;
+
+use http::Extensions;
+use weighbridge_config::settings::Priority;
+
+use crate::edge::auth::Principal;
+use crate::edge::door::Door;
+use crate::edge::limit::quota::UsedUp;
+use crate::edge::limit::rate::Outcome;
+use crate::edge::limit::{self, Standings, Tier, Unit, share_of};
+use crate::edge::permits::{BodyMemory, Permit};
+use crate::edge::problem::{Kind, Problem};
+use crate::gateway::Gateway;
+use crate::now_ms;
+use crate::rollout::snapshot::ServedModel;
+use crate::serving::fair::Party;
+use crate::telemetry::events;
+
+/// Who sends a prediction, with a place among the requests in hand.
+#[derive(Debug)]
+pub struct Caller {
+    pub door: Arc<Door>,
+    tier: Arc<Tier>,
+    tenant: Arc<str>,
+    _permit: Permit,
+}
+
+impl Caller {
+    /// Takes up a request.
+    pub fn enter(gateway: &Gateway, extensions: &Extensions) -> Result<Self, Problem> {
+        let door = gateway.door.load_full();
+        let Some(Principal(who)) = extensions.get() else {
+            return Err(Problem::internal("a prediction came past the authentication"));
+        };
+        let tier = Arc::clone(door.tiers.get(&who.tier));
+        let class = tier.settings.priority;
+        let permit = gateway.permits.enter(&door.settings.limits, class)?;
+        Ok(Self { tier, tenant: Arc::clone(&who.tenant), door, _permit: permit })
+    }
+
+    fn class(&self) -> Priority {
+        self.tier.settings.priority
+    }
+
+    /// An account for the body.
+    pub fn body(&self, gateway: &Gateway) -> BodyMemory {
+        gateway.permits.body(&self.door.settings.limits, self.class())
+    }
+
+    /// How the compute threads know this caller.
+    pub fn party(&self) -> Party {
+        Party {
+            tenant: Arc::clone(&self.tenant),
+            weight: f64::from(self.tier.settings.weight.max(1)),
+            share: share_of(self.class()),
+        }
+    }
+
+    /// Counts the rows of a decoded request. What it returns belongs into the answer's headers.
+    pub fn admit(
+        &self,
+        gateway: &Gateway,
+        model: &ServedModel,
+        rows: usize,
+    ) -> Result<Standings, Problem> {
+        let mut standings = Standings::default();
+        if let Some(limiter) = &self.tier.rows {
+            let count = u32::try_from(rows).unwrap_or(u32::MAX);
+            match limiter.check(&self.tenant, model.name.as_str(), count) {
+                Outcome::Allowed(standing) => standings.0.push((Unit::Rows, standing)),
+                outcome => {
+                    events::limited(model.name.as_str(), "rows");
+                    let name = model.name.as_str();
+                    return Err(limit::refused(Unit::Rows, outcome, &limiter.rate(), name));
+                }
+            }
+        }
+        let used = gateway.quotas.charge(&self.tenant, &self.tier.settings, rows as u64, now_ms());
+        used.map_err(|used| {
+            events::limited(model.name.as_str(), "quota");
+            used_up(used)
+        })?;
+        Ok(standings)
+    }
+
+    /// Gives the quotas back what a request took that was refused for want of capacity.
+    pub fn refund(&self, gateway: &Gateway, rows: usize) {
+        gateway.quotas.refund(&self.tenant, rows as u64);
+    }
+}
+
+fn used_up(used: UsedUp) -> Problem {
+    let UsedUp { unit, limit, used, reset } = used;
+    let detail = format!(
+        "this tenant's quota of {limit} {unit} a day has no room for this request ({used} are \
+         used); the next day begins at 00:00 UTC"
+    );
+    Problem::new(Kind::QuotaUsedUp, detail).retry_after(reset)
+}

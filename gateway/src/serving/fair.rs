@@ -1,0 +1,198 @@
+//! Who is next when tenants compete for the compute threads: start-time fair queueing
+//! (P. Goyal, H. Vin, H. Cheng, "Start-time Fair Queueing", SIGCOMM 1996), in compute time.
+//!
+//! Each entry gets a tag when it comes: the virtual time, or, where its flow has had more than
+//! its share already, the time at which its share covers it. Entries run in the order of their
+//! tags, within a model's queue and between the queues. A flow is a tenant on a model; a tenant
+//! that keeps several models busy pays for each of them as many times as there are, so that its
+//! share is one all the same.
+//!
+//! Costs are the measured time of a run per row, divided by the weight of the tenant's tier.
+//! Tags do not depend on the version: within a flow, and so for each of two compared versions,
+//! the order is that of arrival.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use weighbridge_config::ModelName;
+
+/// Flows that are looked through for idle ones when so many have come.
+const TIDY_EVERY: usize = 4096;
+
+/// A tenant as the compute threads know it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Party {
+    pub tenant: Arc<str>,
+    /// Its share, compared with those of other tenants; above 0.
+    pub weight: f64,
+    /// The part of limits that its class may use, 0 to 1: who has less is shed first.
+    pub share: f64,
+}
+
+impl Default for Party {
+    /// Somebody like everybody else.
+    fn default() -> Self {
+        Self { tenant: "".into(), weight: 1.0, share: 1.0 }
+    }
+}
+
+/// What one tenant has been promised on one model.
+#[derive(Debug, Default)]
+struct Flow {
+    /// Where its next entry may start, in virtual microseconds.
+    finish: f64,
+    waiting: usize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The tag of the entry that was taken last, in virtual microseconds.
+    now: f64,
+    tenants: HashMap<Arc<str>, HashMap<ModelName, Flow>>,
+    waiting: usize,
+    since_tidy: usize,
+}
+
+/// The virtual time that all queues share.
+#[derive(Debug, Default)]
+pub struct Fair(Mutex<State>);
+
+impl Fair {
+    /// The tag of a new entry of `party` that takes `cost_us` microseconds.
+    pub fn enter(&self, party: &Party, model: &ModelName, cost_us: f64) -> f64 {
+        let mut state = self.lock();
+        state.waiting += 1;
+        state.since_tidy += 1;
+        if state.since_tidy >= TIDY_EVERY {
+            state.tidy();
+        }
+        let State { now, tenants, .. } = &mut *state;
+        if !tenants.contains_key(&party.tenant) {
+            tenants.insert(Arc::clone(&party.tenant), HashMap::new());
+        }
+        let Some(flows) = tenants.get_mut(&party.tenant) else { return *now };
+        let others = flows.iter().filter(|(of, flow)| *of != model && flow.waiting > 0).count();
+        if !flows.contains_key(model) {
+            flows.insert(model.clone(), Flow::default());
+        }
+        let Some(flow) = flows.get_mut(model) else { return *now };
+        let tag = now.max(flow.finish);
+        flow.finish = tag + cost_us * (1 + others) as f64 / party.weight;
+        flow.waiting += 1;
+        tag
+    }
+
+    /// Entries of these tenants have left the queue of `model`, whether they ran or not.
+    pub fn leave<'a>(&self, model: &ModelName, gone: impl IntoIterator<Item = &'a str>) {
+        let mut state = self.lock();
+        let State { now, tenants, waiting, .. } = &mut *state;
+        for tenant in gone {
+            if let Some(flow) = tenants.get_mut(tenant).and_then(|flows| flows.get_mut(model)) {
+                flow.waiting = flow.waiting.saturating_sub(1);
+            }
+            *waiting = waiting.saturating_sub(1);
+        }
+        // Nobody waits: what anybody has had is forgotten.
+        if *waiting == 0 {
+            *now = 0.0;
+            tenants.clear();
+        }
+    }
+
+    /// An entry with this tag is run.
+    pub fn served(&self, tag: f64) {
+        let mut state = self.lock();
+        state.now = state.now.max(tag);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it is held; a poisoned lock would still hold a whole state.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Forgets flows that have nothing waiting and have had no more than their share.
+    fn tidy(&mut self) {
+        let now = self.now;
+        self.tenants.retain(|_, flows| {
+            flows.retain(|_, flow| flow.waiting > 0 || flow.finish > now);
+            !flows.is_empty()
+        });
+        self.since_tidy = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn party(tenant: &str, weight: f64) -> Party {
+        Party { tenant: tenant.into(), weight, share: 1.0 }
+    }
+
+    fn model(name: &str) -> ModelName {
+        name.parse().unwrap()
+    }
+
+    #[test]
+    fn a_newcomer_goes_before_the_backlog_of_others() {
+        let (fair, m) = (Fair::default(), model("m"));
+        let flood: Vec<f64> = (0..10).map(|_| fair.enter(&party("a", 1.0), &m, 100.0)).collect();
+        assert_eq!((flood[0], flood[9]), (0.0, 900.0));
+        fair.served(300.0);
+        assert_eq!(fair.enter(&party("b", 1.0), &m, 100.0), 300.0, "now, not the end");
+        assert_eq!(fair.enter(&party("b", 1.0), &m, 100.0), 400.0);
+        assert_eq!(fair.enter(&party("b", 1.0), &model("n"), 100.0), 300.0);
+    }
+
+    #[test]
+    fn shares_follow_weights_and_cost() {
+        let (fair, m) = (Fair::default(), model("m"));
+        let of = |tenant: &str, weight: f64, cost: f64| {
+            let tags: Vec<f64> =
+                (0..100).map(|_| fair.enter(&party(tenant, weight), &m, cost)).collect();
+            tags.iter().filter(|tag| **tag < 1_000.0).count() as f64 * cost
+        };
+        let (plain, triple, dear) = (of("a", 1.0, 100.0), of("b", 3.0, 100.0), of("c", 1.0, 500.0));
+        assert_eq!((plain, triple, dear), (1_000.0, 3_000.0, 1_000.0));
+    }
+
+    #[test]
+    fn two_models_of_one_tenant_share_its_share() {
+        let fair = Fair::default();
+        let (m, n) = (model("m"), model("n"));
+        let mut before = 0;
+        for _ in 0..100 {
+            let a = party("a", 1.0);
+            before += usize::from(fair.enter(&a, &m, 100.0) < 1_000.0);
+            before += usize::from(fair.enter(&a, &n, 100.0) < 1_000.0);
+        }
+        assert!((10..=12).contains(&before), "{before}: as much as with one model");
+    }
+
+    #[test]
+    fn what_was_had_is_forgotten_when_nobody_waits() {
+        let (fair, m) = (Fair::default(), model("m"));
+        for _ in 0..5 {
+            fair.enter(&party("a", 1.0), &m, 100.0);
+        }
+        fair.leave(&m, ["a"; 4]);
+        assert_eq!(fair.enter(&party("a", 1.0), &m, 100.0), 500.0);
+        fair.leave(&m, ["a"; 2]);
+        assert_eq!(fair.enter(&party("a", 1.0), &m, 100.0), 0.0);
+    }
+
+    #[test]
+    fn tenants_without_end_are_forgotten() {
+        let (fair, m) = (Fair::default(), model("m"));
+        fair.enter(&party("waits", 1.0), &m, 100.0);
+        for n in 0..10 * TIDY_EVERY {
+            let tenant = n.to_string();
+            let tag = fair.enter(&party(&tenant, 1.0), &m, 100.0);
+            fair.leave(&m, [tenant.as_str()]);
+            fair.served(tag + 100.0);
+        }
+        assert!(fair.lock().tenants.len() <= TIDY_EVERY + 1);
+    }
+}
