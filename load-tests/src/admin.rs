@@ -104,6 +104,17 @@ impl Admin {
         self.change("PATCH", &path, &Value::Object(settings))
     }
 
+    /// Makes a key for predictions, and returns the header that carries it.
+    pub fn predict_key(&self, name: &str, tenant: &str, tier: &str) -> Result<Header> {
+        #[derive(Deserialize)]
+        struct Made {
+            secret: String,
+        }
+        let wanted = json!({"name": name, "role": "predict", "tenant": tenant, "tier": tier});
+        let made: Made = self.post("/admin/v1/keys", &wanted)?;
+        Ok(Header::new("authorization", format!("Bearer {}", made.secret)))
+    }
+
     /// Starts a rollout to `version`.
     pub fn start_rollout(&self, model: &str, version: u64, spec: &Value) -> Result<RolloutView> {
         let path = format!("{}/rollouts", model_path(model));

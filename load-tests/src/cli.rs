@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 
 use crate::http::Header;
-use crate::scenario::{self, Scenario};
+use crate::scenario::{self, Pressure, Scenario};
 use crate::schedule::Arrivals;
 use crate::stop::Stop;
 use crate::{saturate, steady};
@@ -123,9 +123,9 @@ struct ScenarioArguments {
     /// What is played
     #[arg(value_enum)]
     scenario: Scenario,
-    /// How often (`shadow`: pairs of windows)
-    #[arg(long, default_value_t = 20)]
-    runs: usize,
+    /// How often (`shadow`: pairs of windows); without it 20 times, `fairness` 5, `overload` once
+    #[arg(long)]
+    runs: Option<usize>,
     /// Decides rows, arrivals and the like; each run gets its own from it
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -143,6 +143,29 @@ struct ScenarioArguments {
     time_limit: Duration,
     #[command(flatten)]
     output: OutputArguments,
+    // Last: its heading is for all that follows.
+    #[command(flatten)]
+    pressure: PressureArguments,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "fairness and overload")]
+struct PressureArguments {
+    /// How long each window or step is counted [fairness: 10s, overload: 8s]
+    #[arg(long, value_parser = humantime::parse_duration)]
+    window: Option<Duration>,
+    /// How long each request waits for its answer [fairness: 1s, overload: 200ms]
+    #[arg(long, value_parser = humantime::parse_duration)]
+    deadline: Option<Duration>,
+    /// The models' max_batch_size [fairness: 8, overload: 4]
+    #[arg(long, value_name = "ROWS")]
+    max_batch_size: Option<usize>,
+    /// Of overload, in times of saturation [0.5,0.8,1,1.2,1.5,2,3]
+    #[arg(long, value_delimiter = ',', value_name = "TIMES")]
+    steps: Vec<f64>,
+    /// Of overload: also writes goodput and p99 against the offered load there, as SVG
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -220,17 +243,26 @@ fn run_saturate(arguments: SaturateArguments) -> Result<()> {
 }
 
 fn run_scenario(arguments: ScenarioArguments) -> Result<()> {
+    let PressureArguments { window, deadline, max_batch_size, steps, plot } = arguments.pressure;
+    ensure!(
+        plot.is_none() || arguments.scenario == Scenario::Overload,
+        "--plot: only overload has a picture"
+    );
     let plan = scenario::Plan {
         scenario: arguments.scenario,
-        runs: arguments.runs,
+        runs: arguments.runs.unwrap_or_else(|| arguments.scenario.usual_runs()),
         seed: arguments.seed,
         only_run: arguments.only_run,
         gateway: arguments.gateway,
         gateway_arguments: arguments.gateway_arg,
         time_limit: arguments.time_limit,
+        pressure: Pressure { window, deadline, max_batch_size, steps },
     };
     let report = scenario::run(&plan, &Stop::on_signal()?)?;
     arguments.output.deliver(&report)?;
+    if let Some((path, picture)) = plot.zip(report.plot()) {
+        write(&path, picture.as_bytes())?;
+    }
     let missed = report.bounds().iter().filter(|bound| !bound.met).count();
     ensure!(missed == 0, "{missed} of {} bounds are missed", report.bounds().len());
     Ok(())
@@ -278,7 +310,10 @@ mod tests {
             "load-tests saturate --only bare --gateway-arg --config --gateway-arg x.toml",
             "load-tests scenario canary-errors --runs 20 --seed 1 --json --out report.json",
             "load-tests scenario shadow --runs 9 --only-run 3 --gateway-arg --config",
+            "load-tests scenario fairness --runs 3 --window 5s --deadline 1s --max-batch-size 8",
+            "load-tests scenario overload --steps 0.5,1,3 --window 8s --plot out.svg --json",
             "load-tests make-model mlp out.onnx --layers 4,8,2",
+            "load-tests make-model part-per-run out.onnx --value 3 --run-steps 25 --row-steps 50",
             "load-tests make-model tag --value -3 out.onnx",
             "load-tests make-model gather-fault --value 2 --limit 2 out.onnx",
             "load-tests make-model other-shape --value 2 --hidden out.onnx",

@@ -9,7 +9,7 @@ mod message;
 mod work;
 
 pub use message::{Message, node, tensor};
-pub use work::{per_run, slow};
+pub use work::{part_per_run, per_run, slow};
 
 use crate::random::Random;
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::param::clock_ticks_per_second;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// CPU time, user and system, that the process has used since its start.
 ///
@@ -15,6 +16,14 @@ pub fn cpu_time(pid: u32) -> Result<Duration> {
     let stat = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
     let ticks = stat_ticks(&stat).with_context(|| format!("{path} has an unknown form"))?;
     Ok(Duration::from_secs_f64(ticks as f64 / clock_ticks_per_second() as f64))
+}
+
+/// Allows this process, and the children it starts, as many open files as the system lets it:
+/// the usual limit of 1024 is too low for a load that keeps thousands of requests waiting.
+pub fn raise_file_limit() -> Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
+        .context("raise the limit of open files")
 }
 
 /// Fields 14 and 15. The name in field 2 is in brackets and may hold blanks and brackets.

@@ -7,11 +7,18 @@
 //! - [`rollouts`]: all runs of a story, their figures and bounds.
 //! - [`shadow`]: what shadows cost the primary.
 //! - [`ab`]: an experiment with feedback.
+//! - [`fairness`]: what one tenant notices of another that asks far too much.
+//! - [`overload`]: more load than the gateway can take, with deadlines and priorities.
+//! - [`load`]: the load of these two, in which refusals are no surprise; [`plot`]: a picture of it.
 
 pub mod ab;
 pub mod bounds;
 pub mod crowd;
+pub mod fairness;
 pub mod gateway;
+pub mod load;
+pub mod overload;
+pub mod plot;
 pub mod rollouts;
 pub mod rows;
 pub mod run;
@@ -53,13 +60,69 @@ pub enum Scenario {
     Shadow,
     /// Two variants with different success: assignment, sample ratio, verdict
     Ab,
+    /// What a tenant notices of another one that asks ten times its share
+    Fairness,
+    /// Up to three times what the gateway can take: goodput, refusals, priorities
+    Overload,
+}
+
+impl Scenario {
+    /// How often it is played when nobody says how often.
+    pub fn usual_runs(self) -> usize {
+        match self {
+            Self::Fairness => 5,
+            Self::Overload => 1,
+            _ => 20,
+        }
+    }
+
+    /// Whether it has a use for [`Pressure`].
+    pub fn takes_pressure(self) -> bool {
+        matches!(self, Self::Fairness | Self::Overload)
+    }
+}
+
+/// What `fairness` and `overload` can be told besides; missing is the scenario's own choice.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Pressure {
+    /// How long each window or step is counted.
+    pub window: Option<Duration>,
+    /// How long each request waits.
+    pub deadline: Option<Duration>,
+    /// Rows in one run.
+    pub max_batch_size: Option<usize>,
+    /// Of `overload`, in times of saturation; empty is its own choice.
+    pub steps: Vec<f64>,
+}
+
+impl Pressure {
+    /// Loads are bounded, whoever asks for them.
+    fn check(&self) -> Result<()> {
+        let second = Duration::from_secs(1);
+        if let Some(window) = self.window {
+            ensure!(
+                (second..=600 * second).contains(&window),
+                "--window: from 1 s to 10 min, not {window:?}"
+            );
+        }
+        if let Some(deadline) = self.deadline {
+            ensure!(
+                (second / 100..=60 * second).contains(&deadline),
+                "--deadline: from 10 ms to 1 min, not {deadline:?}"
+            );
+        }
+        if let Some(rows) = self.max_batch_size {
+            ensure!((1..=1024).contains(&rows), "--max-batch-size: from 1 to 1024, not {rows}");
+        }
+        Ok(())
+    }
 }
 
 /// The command line in typed form.
 #[derive(Debug, Clone)]
 pub struct Plan {
     pub scenario: Scenario,
-    /// Runs; pairs of windows for `shadow`.
+    /// Runs; pairs of windows for `shadow`, rounds for `fairness`, ramps for `overload`.
     pub runs: usize,
     pub seed: u64,
     /// This run alone, from 1.
@@ -70,6 +133,7 @@ pub struct Plan {
     pub gateway_arguments: Vec<String>,
     /// No run begins later than this after the first.
     pub time_limit: Duration,
+    pub pressure: Pressure,
 }
 
 /// What came of a scenario.
@@ -79,6 +143,8 @@ pub enum Report {
     Rollouts(Box<rollouts::Report>),
     Shadow(shadow::Report),
     Ab(ab::Report),
+    Fairness(Box<fairness::Report>),
+    Overload(Box<overload::Report>),
 }
 
 /// Plays a scenario.
@@ -91,10 +157,16 @@ pub fn run(plan: &Plan, stop: &Stop) -> Result<Report> {
             plan.runs
         );
     }
+    ensure!(
+        plan.scenario.takes_pressure() || plan.pressure == Pressure::default(),
+        "--window, --deadline, --max-batch-size and --steps are for fairness and overload"
+    );
+    plan.pressure.check()?;
     Ok(match plan.scenario {
         Scenario::Shadow => Report::Shadow(shadow::run(plan, stop)?),
-
         Scenario::Ab => Report::Ab(ab::run(plan, stop)?),
+        Scenario::Fairness => Report::Fairness(Box::new(fairness::run(plan, stop)?)),
+        Scenario::Overload => Report::Overload(Box::new(overload::run(plan, stop)?)),
         _ => Report::Rollouts(Box::new(rollouts::run(plan, stop)?)),
     })
 }
@@ -123,6 +195,16 @@ impl Report {
             Self::Rollouts(report) => &report.bounds,
             Self::Shadow(report) => &report.bounds,
             Self::Ab(report) => &report.bounds,
+            Self::Fairness(report) => &report.bounds,
+            Self::Overload(report) => &report.bounds,
+        }
+    }
+
+    /// A picture, as SVG; few scenarios have one.
+    pub fn plot(&self) -> Option<String> {
+        match self {
+            Self::Overload(report) => Some(report.plot()),
+            _ => None,
         }
     }
 }
@@ -133,6 +215,8 @@ impl fmt::Display for Report {
             Self::Rollouts(report) => report.fmt(f),
             Self::Shadow(report) => report.fmt(f),
             Self::Ab(report) => report.fmt(f),
+            Self::Fairness(report) => report.fmt(f),
+            Self::Overload(report) => report.fmt(f),
         }?;
         writeln!(f, "\nbounds")?;
         for bound in self.bounds() {

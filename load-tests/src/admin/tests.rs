@@ -115,6 +115,12 @@ fn calls_have_the_forms_of_the_contract() {
     admin.configure("m", &[("shadows", "2=100")]).unwrap();
     let call = stand.last_call();
     assert!(call.ends_with("PATCH /admin/v1/models/m/settings {\"shadows\":\"2=100\"}"), "{call}");
+    // A body without a secret is no key.
+    assert!(admin.predict_key("k", "victim", "high").is_err());
+    let call = stand.last_call();
+    let body: Value = serde_json::from_str(call.split_once("keys ").unwrap().1).unwrap();
+    let wanted = json!({"name": "k", "role": "predict", "tenant": "victim", "tier": "high"});
+    assert_eq!(body, wanted, "{call}");
     admin.drill("m", "hang").unwrap();
     let call = stand.last_call();
     assert!(call.ends_with("POST /admin/v1/models/m/rollout/drill {\"fault\":\"hang\"}"), "{call}");

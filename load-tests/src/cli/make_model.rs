@@ -49,6 +49,17 @@ pub(super) enum ModelArguments {
         #[arg(long, default_value_t = 12)]
         steps: usize,
     },
+    /// As tag, with work for each run and work for each row: batches save a part
+    PartPerRun {
+        #[command(flatten)]
+        tag: Tag,
+        /// Matrix products for each run, about 0.04 ms each
+        #[arg(long, default_value_t = 25)]
+        run_steps: usize,
+        /// Matrix products for each row
+        #[arg(long, default_value_t = 50)]
+        row_steps: usize,
+    },
     /// Fails (Gather, by a panic in the runtime) when x[0] is at least the limit
     GatherFault(Limited),
     /// Fails (GatherElements, by an error) when x[0] is at least the limit
@@ -119,6 +130,9 @@ impl ModelArguments {
             Self::Slow { tag: Tag { out, value }, steps } => (out, onnx_file::slow(value, steps)),
             Self::PerRun { tag: Tag { out, value }, steps } => {
                 (out, onnx_file::per_run(value, steps))
+            }
+            Self::PartPerRun { tag: Tag { out, value }, run_steps, row_steps } => {
+                (out, onnx_file::part_per_run(value, run_steps, row_steps))
             }
             Self::GatherFault(limited) => limited.file(faults::gather_fault)?,
             Self::Fails(limited) => limited.file(faults::fails)?,

@@ -13,7 +13,8 @@ const BUFFER: usize = 16 * 1024;
 /// What went wrong with the bytes of a response. Static: counted by kind, never built per request.
 pub type ParseError = &'static str;
 
-/// Where the gateway says who has answered and how fast, in the bytes that were parsed.
+/// Where the gateway says who has answered and how fast, or when to ask again, in the bytes that
+/// were parsed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Source {
     /// `weighbridge-served-version`.
@@ -24,6 +25,8 @@ pub struct Source {
     pub variant: Option<Range<usize>>,
     /// `server-timing`: how long it waited and how long it ran.
     pub timing: Option<Range<usize>>,
+    /// `retry-after`, of a refusal.
+    pub retry_after: Option<Range<usize>>,
 }
 
 /// The parts of a response head that a load generator acts on.
@@ -190,6 +193,9 @@ pub fn parse_head(bytes: &[u8]) -> Result<Option<Head>, ParseError> {
             }
             13 if name.eq_ignore_ascii_case(b"server-timing") => {
                 head.source.timing = Some(value);
+            }
+            11 if name.eq_ignore_ascii_case(b"retry-after") => {
+                head.source.retry_after = Some(value);
             }
             _ => {}
         }

@@ -132,6 +132,23 @@ fn a_run_of_many_rows_costs_what_one_row_does() {
 }
 
 #[test]
+fn a_part_of_the_work_is_shared_by_the_rows_of_a_run() {
+    let (plan, row) = (load(&part_per_run(3.0, 20, 20)), [0.5; 4]);
+    let least_time = |rows: usize| {
+        let asked = row.repeat(rows);
+        let time = |_| {
+            let started = std::time::Instant::now();
+            assert_eq!(ask(&plan, &asked, 4).unwrap().1, vec![3.0; rows]);
+            started.elapsed()
+        };
+        (0..20).map(time).min().expect("twenty runs")
+    };
+    // 40 products, and 20 + 8 * 20 = 180: 4.5 times as much.
+    let (one, eight) = (least_time(1), least_time(8));
+    assert!(eight > 3 * one && eight < 6 * one, "one row takes {one:?}, eight rows {eight:?}");
+}
+
+#[test]
 fn equal_is_another_file() {
     let (file, other) = (tag(1.0), equal(&tag(1.0), "a"));
     assert_ne!(file, other);

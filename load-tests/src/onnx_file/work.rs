@@ -19,7 +19,7 @@ const WIDTH: usize = SIDE * SIDE;
 /// Vetting: finds nothing; the report of the version has the measured time per row.
 pub fn slow(value: f32, steps: usize) -> Vec<u8> {
     let mut graph = Message::default();
-    products(&mut graph, "x", steps);
+    products(&mut graph, "x", steps, "");
     tagged(&mut graph, "worked", WIDTH, value);
     model(graph, "slow", 4, Columns::Of(1))
 }
@@ -33,7 +33,7 @@ pub fn per_run(value: f32, steps: usize) -> Vec<u8> {
     let mut graph = Message::default();
     graph.message(5, integers("rows", &[1], &[0]));
     graph.message(1, node_with("ReduceSum", &["x", "rows"], "all", ("keepdims", 1)));
-    products(&mut graph, "all", steps);
+    products(&mut graph, "all", steps, "");
     graph.message(5, tensor("no_work", &[WIDTH, 1], &[0.0; WIDTH]));
     graph.message(5, tensor("no_row", &[4, 1], &[0.0; 4]));
     graph.message(5, tensor("value", &[1], &[value]));
@@ -44,22 +44,46 @@ pub fn per_run(value: f32, steps: usize) -> Vec<u8> {
     model(graph, "per_run", 4, Columns::Of(1))
 }
 
+/// Answers `value` after `run_steps` products for each run and `row_steps` for each row: batches
+/// gain a part of the work, beyond what a measurement on a busy machine could miss. So all who
+/// measure what batches pay find the same, and how large a full batch is.
+///
+/// Vetting: finds nothing, as rows do not influence each other.
+pub fn part_per_run(value: f32, run_steps: usize, row_steps: usize) -> Vec<u8> {
+    let mut graph = Message::default();
+    graph.message(5, integers("rows", &[1], &[0]));
+    graph.message(1, node_with("ReduceSum", &["x", "rows"], "all", ("keepdims", 1)));
+    products(&mut graph, "all", run_steps, "run_");
+    products(&mut graph, "x", row_steps, "");
+    graph.message(5, tensor("no_work", &[WIDTH, 1], &[0.0; WIDTH]));
+    graph.message(5, tensor("value", &[1], &[value]));
+    graph.message(1, node("MatMul", &["run_worked", "no_work"], "nothing_of_all"));
+    graph.message(1, node("MatMul", &["worked", "no_work"], "nothing_of_each"));
+    graph.message(1, node("Add", &["nothing_of_each", "nothing_of_all"], "nothing"));
+    graph.message(1, node("Add", &["nothing", "value"], "y"));
+    model(graph, "part_per_run", 4, Columns::Of(1))
+}
+
 /// Makes a matrix of each row of `input` (`[rows, 4]`), multiplies it with itself again and again,
-/// and leaves it as `worked` (`[rows, WIDTH]`).
-fn products(graph: &mut Message, input: &str, steps: usize) {
+/// and leaves it as `worked` (`[rows, WIDTH]`); `prefix` is put before each name.
+fn products(graph: &mut Message, input: &str, steps: usize, prefix: &str) {
+    let named = |name: &str| format!("{prefix}{name}");
+    let [widen_by, square, flat, wide] = ["widen", "square", "flat", "wide"].map(named);
     // Any numbers will do; these need no seed.
     let widen: Vec<f32> = (0..4 * WIDTH).map(|i| ((i % 17) as f32 - 8.0) / 8.0).collect();
-    graph.message(5, tensor("widen", &[4, WIDTH], &widen));
-    graph.message(5, integers("square", &[3], &[0, SIDE as i64, SIDE as i64]));
-    graph.message(5, integers("flat", &[2], &[0, WIDTH as i64]));
-    graph.message(1, node("MatMul", &[input, "widen"], "wide"));
-    graph.message(1, node("Reshape", &["wide", "square"], "matrix0"));
+    graph.message(5, tensor(&widen_by, &[4, WIDTH], &widen));
+    graph.message(5, integers(&square, &[3], &[0, SIDE as i64, SIDE as i64]));
+    graph.message(5, integers(&flat, &[2], &[0, WIDTH as i64]));
+    graph.message(1, node("MatMul", &[input, &widen_by], &wide));
+    graph.message(1, node("Reshape", &[&wide, &square], &named("matrix0")));
     for step in 0..steps {
         let [from, product, to] =
-            [format!("matrix{step}"), format!("product{step}"), format!("matrix{}", step + 1)];
+            [format!("matrix{step}"), format!("product{step}"), format!("matrix{}", step + 1)]
+                .map(|name| named(&name));
         graph.message(1, node("MatMul", &[&from, &from], &product));
         // Keeps values in (-1, 1): they would overflow, and zero times infinity is not zero.
         graph.message(1, node("Tanh", &[&product], &to));
     }
-    graph.message(1, node("Reshape", &[&format!("matrix{steps}"), "flat"], "worked"));
+    let last = named(&format!("matrix{steps}"));
+    graph.message(1, node("Reshape", &[&last, &flat], &named("worked")));
 }

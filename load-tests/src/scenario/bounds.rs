@@ -30,6 +30,12 @@ impl Bound {
         Self::new(what, format!("at most {most}"), told, came.is_some_and(|came| came <= most))
     }
 
+    /// A figure of at least `least`; one that could not be had is a miss.
+    pub fn at_least(what: impl Into<String>, least: f64, came: Option<f64>) -> Self {
+        let told = came.map_or_else(|| "no figure".to_owned(), |came| format!("{came:.1}"));
+        Self::new(what, format!("at least {least}"), told, came.is_some_and(|came| came >= least))
+    }
+
     /// Something that should have happened in all of so many runs.
     pub fn in_all(what: impl Into<String>, came: usize, runs: usize) -> Self {
         let all = came == runs && runs > 0;
@@ -97,6 +103,9 @@ mod tests {
         assert!(Bound::at_most("x", 6.0, Some(6.0)).met);
         assert!(!Bound::at_most("x", 6.0, Some(6.5)).met);
         assert!(!Bound::at_most("x", 6.0, None).met);
+        assert!(Bound::at_least("x", 90.0, Some(90.0)).met);
+        assert!(!Bound::at_least("x", 90.0, Some(89.9)).met);
+        assert!(!Bound::at_least("x", 90.0, None).met);
         assert!(Bound::in_all("x", 3, 3).met);
         assert!(!Bound::in_all("x", 2, 3).met);
         assert!(!Bound::in_all("x", 0, 0).met);

@@ -77,7 +77,7 @@ pub struct Timing {
 
 impl Timing {
     /// From a header `server-timing: queue;dur=0.41, compute;dur=5.2` (milliseconds).
-    fn parse(header: &[u8]) -> Option<Self> {
+    pub(super) fn parse(header: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(header).ok()?;
         let of = |name: &str| {
             let mut parts = text.split(',').map(str::trim);
@@ -231,6 +231,7 @@ mod tests {
             rescued_from: rescued_from.map(str::as_bytes),
             variant: None,
             timing: None,
+            retry_after: None,
             body: Some(body.as_bytes()),
         }
     }

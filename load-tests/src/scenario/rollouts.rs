@@ -165,7 +165,7 @@ fn bounds(scenario: Scenario, runs: &[RunReport], wanted: usize) -> Vec<Bound> {
                 ),
             ]
         }
-        Scenario::Shadow | Scenario::Ab => Vec::new(),
+        Scenario::Shadow | Scenario::Ab | Scenario::Fairness | Scenario::Overload => Vec::new(),
     };
     bounds.push(Bound::none("answers of another version than named", sum(|run| run.wrong)));
     bounds.push(Bound::none("requests to the loser after the end", sum(|run| run.misrouted)));

@@ -29,10 +29,17 @@ impl Rows {
     /// Request bodies of the Open Inference Protocol.
     pub fn bodies(self, seed: u64) -> Vec<Vec<u8>> {
         let mut random = Random::new(seed);
-        (0..ROWS).map(|_| self.body(&mut random)).collect()
+        (0..ROWS).map(|_| body(1, &self.row(&mut random))).collect()
     }
 
-    fn body(self, random: &mut Random) -> Vec<u8> {
+    /// One request body of so many rows.
+    pub fn batch(self, rows: usize, seed: u64) -> Vec<u8> {
+        let mut random = Random::new(seed);
+        let data: Vec<f64> = (0..rows).flat_map(|_| self.row(&mut random)).collect();
+        body(rows, &data)
+    }
+
+    fn row(self, random: &mut Random) -> Vec<f64> {
         let first = self.first_column();
         // `unit` is above 0 and at most 1: turned round, so that the upper end is left out.
         let mut within = |range: &Range<f64>| {
@@ -41,10 +48,13 @@ impl Rows {
         let mut row = vec![within(&first)];
         // Never 0, and below what any fault model minds.
         row.extend((1..4).map(|_| within(&(0.1..1.0))));
-        let data: Vec<f64> = row.iter().map(|value| (value * 1e6).round() / 1e6).collect();
-        let input = json!({"name": "x", "shape": [1, 4], "datatype": "FP32", "data": data});
-        json!({"inputs": [input]}).to_string().into_bytes()
+        row.iter().map(|value| (value * 1e6).round() / 1e6).collect()
     }
+}
+
+fn body(rows: usize, data: &[f64]) -> Vec<u8> {
+    let input = json!({"name": "x", "shape": [rows, 4], "datatype": "FP32", "data": data});
+    json!({"inputs": [input]}).to_string().into_bytes()
 }
 
 #[cfg(test)]
@@ -68,5 +78,12 @@ mod tests {
             assert_eq!(bodies, kind.bodies(3));
             assert_ne!(bodies, kind.bodies(4));
         }
+    }
+
+    #[test]
+    fn a_batch_has_all_its_rows() {
+        let body: Value = serde_json::from_slice(&Rows::Usual.batch(8, 1)).unwrap();
+        assert_eq!(body["inputs"][0]["shape"], json!([8, 4]));
+        assert_eq!(body["inputs"][0]["data"].as_array().unwrap().len(), 32);
     }
 }

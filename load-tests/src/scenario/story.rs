@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use crate::onnx_file::faults::gather_fault;
-use crate::onnx_file::{dense_tag, per_run, slow, tag};
+use crate::onnx_file::{dense_tag, part_per_run, per_run, slow, tag};
 use crate::stop::Stop;
 
 use super::gateway::{Gateway, MODEL, Stage};
@@ -188,7 +188,9 @@ impl Story {
                 }),
                 ..plain
             },
-            Scenario::Shadow | Scenario::Ab => bail!("this scenario is no rollout"),
+            Scenario::Shadow | Scenario::Ab | Scenario::Fairness | Scenario::Overload => {
+                bail!("this scenario is no rollout")
+            }
         })
     }
 }
@@ -206,6 +208,18 @@ pub fn steps_for(milliseconds: f64, plan: &Plan, stop: &Stop) -> Result<usize> {
         "{TRIAL_STEPS} matrix products take {trial_ms:.2} ms here: {steps} for {milliseconds} ms"
     );
     Ok(steps as usize)
+}
+
+/// A model of about as many `steps` for one row, a third of which is done once for all rows of a
+/// run; and what that is in words.
+///
+/// What batches save decides how large they are made. With [`slow`] they save nothing, give or take
+/// what the machine does meanwhile: of two such models one would be given batches, the other none.
+pub fn sharing_model(value: f32, steps: usize) -> (Vec<u8>, String) {
+    let run_steps = steps / 3;
+    let row_steps = steps - run_steps;
+    let told = format!("{run_steps} matrix products for each run and {row_steps} for each row");
+    (part_per_run(value, run_steps, row_steps), told)
 }
 
 fn fastest_trial(stage: &Stage, seed: u64) -> Result<Duration> {

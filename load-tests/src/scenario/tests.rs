@@ -9,6 +9,7 @@ fn plan() -> Plan {
         gateway: None,
         gateway_arguments: Vec::new(),
         time_limit: Duration::from_secs(3600),
+        pressure: Pressure::default(),
     }
 }
 
@@ -40,4 +41,30 @@ fn runs_that_do_not_exist_are_refused() {
         let error = run(&wrong, &Stop::default()).unwrap_err().to_string();
         assert!(error.contains("run"), "{error}");
     }
+}
+
+#[test]
+fn loads_are_bounded_and_for_those_who_use_them() {
+    let second = Duration::from_secs(1);
+    let refused = |scenario, pressure: Pressure| {
+        let plan = Plan { scenario, pressure, ..plan() };
+        // Raised: what is not refused ends before it starts anything.
+        let stop = Stop::default();
+        stop.raise();
+        run(&plan, &stop).unwrap_err().to_string()
+    };
+    let window = |window| Pressure { window: Some(window), ..Pressure::default() };
+    let error = refused(Scenario::CanaryGood, window(second));
+    assert!(error.contains("are for fairness and overload"), "{error}");
+    for wrong in [second / 2, 601 * second] {
+        let error = refused(Scenario::Overload, window(wrong));
+        assert!(error.contains("--window"), "{error}");
+    }
+    let deadline = Some(Duration::from_millis(1));
+    let error = refused(Scenario::Fairness, Pressure { deadline, ..Pressure::default() });
+    assert!(error.contains("--deadline"), "{error}");
+    let steps = Pressure { steps: vec![1.0], ..Pressure::default() };
+    assert!(refused(Scenario::Fairness, steps).contains("--steps"));
+    let rows = Pressure { max_batch_size: Some(0), ..Pressure::default() };
+    assert!(refused(Scenario::Overload, rows).contains("--max-batch-size"));
 }

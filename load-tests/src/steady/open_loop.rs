@@ -70,6 +70,7 @@ pub struct Answer<'a> {
     pub rescued_from: Option<&'a [u8]>,
     pub variant: Option<&'a [u8]>,
     pub timing: Option<&'a [u8]>,
+    pub retry_after: Option<&'a [u8]>,
     /// `None` when it is longer than a few kilobytes.
     pub body: Option<&'a [u8]>,
 }
@@ -330,6 +331,7 @@ impl<T: Traffic> Run<'_, T> {
                     rescued_from: slot.connection.part(&source.rescued_from),
                     variant: slot.connection.part(&source.variant),
                     timing: slot.connection.part(&source.timing),
+                    retry_after: slot.connection.part(&source.retry_after),
                     body: slot.connection.part(&response.body),
                 };
                 if let Some(version) = answer.version {

@@ -81,7 +81,8 @@ fn an_endless_head_is_refused() {
 fn who_answered_and_the_body_are_at_hand_until_the_next_response() {
     let answer =
         b"HTTP/1.1 200 OK\r\nweighbridge-served-version: 1\r\nWeighbridge-Variant: stable\r\n\
-        server-timing: queue;dur=0.4, compute;dur=5\r\nweighbridge-rescued-from: 2\r\ncontent-length: 5\r\n\r\nhello";
+        server-timing: queue;dur=0.4, compute;dur=5\r\nweighbridge-rescued-from: 2\r\nRetry-After: 3\r\n\
+        content-length: 5\r\n\r\nhello";
     for at in 1..answer.len() {
         let mut reader = ResponseReader::default();
         let mut done = None;
@@ -95,10 +96,11 @@ fn who_answered_and_the_body_are_at_hand_until_the_next_response() {
         let text = |range: Option<Range<usize>>| {
             range.map(|range| String::from_utf8_lossy(reader.bytes(range)).into_owned())
         };
-        let Source { version, rescued_from, variant, timing } = source;
-        let seen = [version, rescued_from, variant, timing, body].map(text);
+        let Source { version, rescued_from, variant, timing, retry_after } = source;
+        let seen = [version, rescued_from, variant, timing, retry_after, body].map(text);
         let timing = "queue;dur=0.4, compute;dur=5";
-        assert_eq!(seen, ["1", "2", "stable", timing, "hello"].map(|text| Some(text.to_owned())));
+        let expected = ["1", "2", "stable", timing, "3", "hello"];
+        assert_eq!(seen, expected.map(|text| Some(text.to_owned())));
     }
 }
 
