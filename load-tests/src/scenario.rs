@@ -71,7 +71,7 @@ impl Scenario {
     pub fn usual_runs(self) -> usize {
         match self {
             Self::Fairness => 5,
-            Self::Overload => 1,
+            Self::Overload => 3,
             _ => 20,
         }
     }

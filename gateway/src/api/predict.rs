@@ -11,7 +11,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, header};
-use weighbridge_config::Tensor;
+use weighbridge_config::{ModelName, Tensor};
 use weighbridge_protocol::Output;
 use weighbridge_protocol::bind::{NamedTensor, bind, requested_outputs};
 use weighbridge_protocol::{v1 as v1_form, v2 as v2_form};
@@ -276,6 +276,11 @@ async fn read(
     let limits = &caller.door.settings.limits;
     let (own, ceiling) = (model.settings.timeout, gateway.settings.limits.max_timeout);
     let deadline = ask::deadline(&request.headers, arrived, own, ceiling)?;
+    // What cannot be answered in time need not be decoded: under overload that is most of it.
+    if let Some(late) = model.queue.foretell(&caller.party(), deadline, Instant::now()) {
+        body::discard(body).await;
+        return Err(too_late(&model.name, late));
+    }
     body::read(body, &request.headers, limits, deadline, caller.body(gateway)).await
 }
 
@@ -374,15 +379,7 @@ fn explain(routed: &Routed, error: SubmitError) -> Problem {
                 full.waiting, full.limit
             ),
         ),
-        SubmitError::TooLate(TooLate { wait, left }) => {
-            let millis = |of: Duration| Duration::from_millis(of.as_millis() as u64);
-            let (shown, left) = (millis(wait), humantime::format_duration(millis(left)));
-            let detail = format!(
-                "{name} is busy: this request would wait {} and has {left} left",
-                humantime::format_duration(shown)
-            );
-            Problem::new(Kind::Overloaded, detail).retry_after(wait)
-        }
+        SubmitError::TooLate(late) => too_late(name, late),
         SubmitError::DeadlinePassed => {
             let waited = routed.deadline.saturating_duration_since(routed.arrived);
             let waited = humantime::format_duration(waited);
@@ -397,6 +394,18 @@ fn explain(routed: &Routed, error: SubmitError) -> Problem {
         }
         SubmitError::Stopped => Problem::new(Kind::Unavailable, "the gateway is going away"),
     }
+}
+
+fn too_late(model: &ModelName, TooLate { wait, left }: TooLate) -> Problem {
+    let shown = |of: Duration| {
+        humantime::format_duration(Duration::from_millis(of.as_millis() as u64)).to_string()
+    };
+    let detail = format!(
+        "{model} is busy: this request would wait {} and has {} left",
+        shown(wait),
+        shown(left)
+    );
+    Problem::new(Kind::Overloaded, detail).retry_after(wait)
 }
 
 const SERVED_VERSION: HeaderName = HeaderName::from_static("weighbridge-served-version");

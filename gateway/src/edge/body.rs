@@ -212,7 +212,7 @@ async fn next_frame(body: &mut Body, bounds: Bounds) -> Result<Option<Bytes>, Pr
 
 /// Reads and drops what is left of a refused body, for a bounded time and size: a client that
 /// is still sending would otherwise see a broken connection instead of the answer.
-async fn discard(mut body: Body) {
+pub async fn discard(mut body: Body) {
     const MOST_BYTES: usize = 64 << 20;
     const PATIENCE: Duration = Duration::from_secs(2);
     let until = Instant::now() + PATIENCE;

@@ -136,6 +136,20 @@ impl Kind {
         self.row().3
     }
 
+    /// Whether there may be thousands a second of it, each like the one before.
+    pub fn comes_in_floods(self) -> bool {
+        matches!(
+            self,
+            Self::Unauthenticated
+                | Self::Forbidden
+                | Self::RateLimited
+                | Self::QuotaUsedUp
+                | Self::QueueFull
+                | Self::Overloaded
+                | Self::DeadlineExceeded
+        )
+    }
+
     /// Seconds after which the same request may succeed.
     fn retry_after(self) -> Option<u32> {
         match self {

@@ -26,6 +26,7 @@ use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use weighbridge_config::settings::AccessLog;
 
+use crate::edge::flood::Flood;
 use crate::edge::problem::{self, Blame, Failed, Problem};
 use crate::edge::request_id::{HEADER, RequestId};
 use crate::gateway::Gateway;
@@ -38,12 +39,14 @@ pub struct Observed {
     listener: &'static str,
     gateway: Arc<Gateway>,
     metrics: HttpMetrics,
+    flood: Flood,
 }
 
 impl Observed {
     /// The observer of one listener.
     pub fn new(listener: &'static str, gateway: Arc<Gateway>) -> Arc<Self> {
-        Arc::new(Self { listener, gateway, metrics: HttpMetrics::new(listener) })
+        let metrics = HttpMetrics::new(listener);
+        Arc::new(Self { listener, gateway, metrics, flood: Flood::default() })
     }
 }
 
@@ -93,7 +96,8 @@ async fn observe(
     response
 }
 
-/// One line per request: an error for our failures, information for the rest. The query is
+/// One line per request: a warning for our failures, information for the rest; of refusals that come
+/// in floods some each second, with the number of those passed over since the last. The query is
 /// left out: it is the client's.
 fn log(
     observed: &Observed,
@@ -105,14 +109,19 @@ fn log(
     ms: f64,
 ) {
     let (listener, request_id) = (observed.listener, id.as_str());
+    let mut passed_over = 0;
+    if failed.is_some_and(|Failed(problem)| problem.kind.comes_in_floods()) {
+        let Some(before) = observed.flood.admit(Instant::now()) else { return };
+        passed_over = before;
+    }
     match failed.map(|Failed(problem)| problem) {
         None => tracing::info!(listener, request_id, %method, path, status, ms, "answered"),
         Some(p) if p.kind.blame() == Blame::Client => {
-            tracing::info!(listener, request_id, %method, path, status, ms, error = %p.detail, "refused");
+            tracing::info!(listener, request_id, %method, path, status, ms, error = %p.detail, passed_over, "refused");
         }
         Some(p) => {
             let cause = p.cause.as_deref().unwrap_or("");
-            tracing::warn!(listener, request_id, %method, path, status, ms, error = %p.detail, cause, "failed");
+            tracing::warn!(listener, request_id, %method, path, status, ms, error = %p.detail, cause, passed_over, "failed");
         }
     }
 }

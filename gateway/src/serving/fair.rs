@@ -13,11 +13,15 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use weighbridge_config::ModelName;
 
 /// Flows that are looked through for idle ones when so many have come.
 const TIDY_EVERY: usize = 4096;
+
+/// How long a tenant that has come counts as there.
+const COMPANY: Duration = Duration::from_secs(1);
 
 /// A tenant as the compute threads know it.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,6 +55,9 @@ struct State {
     tenants: HashMap<Arc<str>, HashMap<ModelName, Flow>>,
     waiting: usize,
     since_tidy: usize,
+    /// Who came last, and when that was somebody else than before.
+    last: Option<Arc<str>>,
+    switched: Option<Instant>,
 }
 
 /// The virtual time that all queues share.
@@ -58,6 +65,16 @@ struct State {
 pub struct Fair(Mutex<State>);
 
 impl Fair {
+    /// Whether several tenants compete at the moment, `party` among them or not.
+    pub fn has_company(&self, party: &Party, now: Instant) -> bool {
+        let mut state = self.lock();
+        if state.last.as_ref() != Some(&party.tenant) {
+            let is_first = state.last.replace(Arc::clone(&party.tenant)).is_none();
+            state.switched = (!is_first).then_some(now);
+        }
+        state.switched.is_some_and(|at| now.saturating_duration_since(at) < COMPANY)
+    }
+
     /// The tag of a new entry of `party` that takes `cost_us` microseconds.
     pub fn enter(&self, party: &Party, model: &ModelName, cost_us: f64) -> f64 {
         let mut state = self.lock();
@@ -181,6 +198,18 @@ mod tests {
         assert_eq!(fair.enter(&party("a", 1.0), &m, 100.0), 500.0);
         fair.leave(&m, ["a"; 2]);
         assert_eq!(fair.enter(&party("a", 1.0), &m, 100.0), 0.0);
+    }
+
+    #[test]
+    fn company_is_another_tenant_within_a_second() {
+        let (fair, start) = (Fair::default(), Instant::now());
+        let at = |tenant: &str, millis: u64| {
+            fair.has_company(&party(tenant, 1.0), start + Duration::from_millis(millis))
+        };
+        assert!(!at("a", 0) && !at("a", 100));
+        assert!(at("b", 200) && at("b", 300) && at("b", 1_199));
+        assert!(!at("b", 1_200));
+        assert!(at("a", 5_000));
     }
 
     #[test]

@@ -53,6 +53,8 @@ pub struct LoadedVersion {
     pub loaded_at: Instant,
     /// Microseconds from `loaded_at` to the begin of the last run.
     last_used_us: AtomicU64,
+    /// Microseconds that recent runs took, as a moving mean; 0: none ended yet.
+    recent_run_us: AtomicU64,
     runner: Box<dyn Runner>,
     /// What is told that the memory of `runner` is free: it stands behind it, and is dropped
     /// after it.
@@ -82,6 +84,7 @@ impl LoadedVersion {
             fault: ArcSwapOption::empty(),
             loaded_at: Instant::now(),
             last_used_us: AtomicU64::new(0),
+            recent_run_us: AtomicU64::new(0),
             runner,
             farewell: None,
         }
@@ -96,6 +99,23 @@ impl LoadedVersion {
         match self.fault.load_full() {
             Some(fault) => fault.strike(|| self.runner.run(parts)),
             None => self.runner.run(parts),
+        }
+    }
+
+    /// A run has ended. Counts only hint at how long the next one takes: two that end at once may
+    /// lose one of them.
+    pub fn note_run(&self, took: Duration) {
+        let (took, before) = (took.as_micros() as u64, self.recent_run_us.load(Ordering::Relaxed));
+        let mean = if before == 0 { took } else { before - before / 8 + took / 8 };
+        self.recent_run_us.store(mean.max(1), Ordering::Relaxed);
+    }
+
+    /// How long a run takes under the load of the moment, batches as they come; what was measured
+    /// for `rows` rows at the load while none has ended.
+    pub fn recent_run(&self, rows: usize) -> Duration {
+        match self.recent_run_us.load(Ordering::Relaxed) {
+            0 => Duration::from_secs_f64(self.expected_us(rows) / 1e6),
+            micros => Duration::from_micros(micros),
         }
     }
 

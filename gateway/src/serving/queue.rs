@@ -111,16 +111,34 @@ impl Waiting for Entry {
 /// The part of the expected time of a run that it takes at least, as far as one can be sure.
 const SURE: f64 = 0.8;
 
-/// The part of its time that a request of normal priority may wait, as foretold: what is foretold
+/// While several tenants compete, the longest run that is made of several requests: in
+/// microseconds, or as many times the run of a single row, whichever is longer. A run cannot be
+/// interrupted, so each other tenant waits for the rest of it; and a batch of several rows gives
+/// most of what a large one would.
+const LONGEST_IN_COMPANY_US: f64 = 8_000.0;
+const RUNS_IN_COMPANY: f64 = 3.0;
+
+/// The part of its time that a request of normal priority may take, as foretold: what is foretold
 /// is not certain.
-const NORMAL_MAY_WAIT: f64 = 0.8;
+const NORMAL_MAY_TAKE: f64 = 0.85;
+/// The same for any priority.
+const MOST_MAY_TAKE: f64 = 0.95;
 
 impl Entry {
     /// Whether the tenant of `first` has to put up with this entry in its run: its own, and
-    /// those that are about as much due. The backlog of a tenant with more than its share would
+    /// those that are as much due. The backlog of a tenant with more than its share would
     /// otherwise make the run of each other one as long as a full batch.
     fn is_due_with(&self, first: &Self) -> bool {
-        self.party.tenant == first.party.tenant || self.tag <= first.tag + first.cost_us()
+        self.party.tenant == first.party.tenant || self.tag <= first.tag
+    }
+
+    /// The rows of a run that holds other tenants up no longer than they should put up with.
+    fn rows_in_company(&self) -> usize {
+        let cost = &self.version.cost;
+        let longest = LONGEST_IN_COMPANY_US.max(RUNS_IN_COMPANY * self.version.expected_us(1));
+        let rows = (longest - cost.base_us) / cost.per_row_us.max(f64::EPSILON);
+        // A cast of what is larger than any number of rows gives the largest one.
+        (rows as usize).max(self.rows).max(1)
     }
 
     /// Its part of the time of a run, in microseconds.
@@ -148,6 +166,21 @@ pub struct TooLate {
     pub left: Duration,
 }
 
+impl TooLate {
+    /// None when a run that begins after `wait` ends within what the party may take.
+    fn of(
+        wait: Duration,
+        run: Duration,
+        party: &Party,
+        deadline: Instant,
+        now: Instant,
+    ) -> Option<Self> {
+        let left = deadline.saturating_duration_since(now);
+        let may = left.mul_f64((party.share * NORMAL_MAY_TAKE).min(MOST_MAY_TAKE));
+        (wait + run.min(left / 2) > may).then_some(Self { wait, left })
+    }
+}
+
 /// The queue is full: the entry was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueFull {
@@ -166,15 +199,25 @@ pub enum Next {
     Offer,
 }
 
+/// What one tenant has in the queue.
+#[derive(Debug)]
+struct Backlog {
+    rows: usize,
+    weight: f64,
+    /// How fast its own rows are taken: others may come before them that are not here yet.
+    drain: DrainRate,
+}
+
 #[derive(Debug, Default)]
 struct State {
     /// By tag.
     entries: VecDeque<Entry>,
     /// Rows of all entries.
     rows: usize,
-    /// Rows of each tenant.
-    tenants: HashMap<Arc<str>, usize>,
+    tenants: HashMap<Arc<str>, Backlog>,
     drain: DrainRate,
+    /// How long recent runs took.
+    run: Duration,
     /// True while the queue waits for a worker or has one that has not looked at it yet.
     offered: bool,
 }
@@ -229,6 +272,9 @@ impl Queue {
     pub fn push(&self, mut entry: Entry, limit: usize, now: Instant) -> Result<Next, NotTaken> {
         let mut state = self.lock();
         let limit = ((limit as f64 * entry.party.share) as usize).max(1);
+        if self.fair.has_company(&entry.party, now) {
+            entry.max_rows = entry.max_rows.min(entry.rows_in_company());
+        }
         if !state.entries.is_empty() && state.rows + entry.rows > limit {
             self.make_room(&mut state, &entry, limit)?;
         }
@@ -241,7 +287,7 @@ impl Queue {
         }
         let fills = state.rows + entry.rows >= entry.max_rows;
         state.rows += entry.rows;
-        *state.tenants.entry(Arc::clone(&party.tenant)).or_default() += entry.rows;
+        state.note(&entry);
         state.entries.insert(place, entry);
         self.note_head(&state);
         self.metrics.waiting(state.rows);
@@ -270,12 +316,13 @@ impl Queue {
         state.rows -= taken.rows_gone;
         if let Some(first) = taken.batch.first() {
             self.fair.served(first.tag);
+            state.run = first.version.recent_run(first.rows);
         }
         let gone = || taken.batch.iter().chain(&taken.expired).chain(&taken.abandoned);
-        gone().for_each(|entry| state.forget(entry));
         self.fair.leave(&self.model, gone().map(|entry| &*entry.party.tenant));
         let backlog = state.rows;
         state.drain.took(taken.rows_gone, backlog, now);
+        state.note_taken(gone(), now);
         self.note_head(&state);
         self.metrics.waiting(state.rows);
         state.offered = !state.entries.is_empty();
@@ -283,37 +330,40 @@ impl Queue {
         (taken, next)
     }
 
+    /// Whether a request of `party` would wait past its deadline behind what its tenant has in the
+    /// queue already: known before the request is read.
+    pub fn foretell(&self, party: &Party, deadline: Instant, now: Instant) -> Option<TooLate> {
+        let state = self.lock();
+        let own = state.tenants.get(&party.tenant)?;
+        TooLate::of(own.drain.wait(own.rows)?, state.run, party, deadline, now)
+    }
+
     /// Makes room for `entry` by pushing out the newest entries of the tenant with the most rows
     /// for its weight, if that one has more than `entry`'s tenant would.
     fn make_room(&self, state: &mut State, entry: &Entry, limit: usize) -> Result<(), NotTaken> {
         let full = QueueFull { waiting: state.rows, limit };
-        let own = state.tenants.get(&entry.party.tenant).copied().unwrap_or(0) + entry.rows;
-        let own = own as f64 / entry.party.weight;
-        // Weights stand with the entries: the newest of each tenant tells.
-        let mut loads: HashMap<&str, f64> = HashMap::new();
-        for other in &state.entries {
-            *loads.entry(&other.party.tenant).or_default() +=
-                other.rows as f64 / other.party.weight;
-        }
-        let most = loads.iter().max_by(|one, other| one.1.total_cmp(other.1));
-        let Some((tenant, _)) =
-            most.filter(|(tenant, load)| **load > own && ***tenant != *entry.party.tenant)
-        else {
+        let own = state.tenants.get(&entry.party.tenant).map_or(0, |backlog| backlog.rows);
+        let own = (own + entry.rows) as f64 / entry.party.weight;
+        let load = |of: &Backlog| of.rows as f64 / of.weight;
+        let most = state.tenants.iter().max_by(|one, other| load(one.1).total_cmp(&load(other.1)));
+        let is_heavier =
+            |(tenant, of): &(&Arc<str>, &Backlog)| load(of) > own && **tenant != entry.party.tenant;
+        let Some((tenant, _)) = most.filter(is_heavier) else {
             return Err(NotTaken::Full(full));
         };
-        let tenant = (*tenant).to_owned();
+        let tenant = Arc::clone(tenant);
         let mut needed = (state.rows + entry.rows).saturating_sub(limit);
         let mut gone = 0;
         for place in (0..state.entries.len()).rev() {
             if needed == 0 {
                 break;
             }
-            if *state.entries[place].party.tenant == *tenant
+            if state.entries[place].party.tenant == tenant
                 && let Some(out) = state.entries.remove(place)
             {
                 needed = needed.saturating_sub(out.rows);
                 state.rows -= out.rows;
-                state.forget(&out);
+                state.forget(&out.party.tenant, out.rows);
                 gone += 1;
                 // A caller that has left meanwhile needs no answer.
                 let _ = out.reply.send(Err(EntryFailure::PushedOut(full)));
@@ -364,12 +414,42 @@ impl Queue {
 }
 
 impl State {
+    /// What comes counts for its tenant.
+    fn note(&mut self, entry: &Entry) {
+        let Party { tenant, weight, .. } = &entry.party;
+        match self.tenants.get_mut(tenant) {
+            Some(backlog) => backlog.rows += entry.rows,
+            None => {
+                let (rows, weight) = (entry.rows, *weight);
+                let backlog = Backlog { rows, weight, drain: DrainRate::default() };
+                self.tenants.insert(Arc::clone(tenant), backlog);
+            }
+        }
+    }
+
     /// What leaves the queue counts no more for its tenant.
-    fn forget(&mut self, entry: &Entry) {
-        if let Some(rows) = self.tenants.get_mut(&entry.party.tenant) {
-            *rows = rows.saturating_sub(entry.rows);
-            if *rows == 0 {
-                self.tenants.remove(&entry.party.tenant);
+    fn forget(&mut self, tenant: &Arc<str>, rows: usize) -> Option<&mut Backlog> {
+        let backlog = self.tenants.get_mut(tenant)?;
+        backlog.rows = backlog.rows.saturating_sub(rows);
+        if backlog.rows == 0 {
+            self.tenants.remove(tenant);
+        }
+        self.tenants.get_mut(tenant)
+    }
+
+    /// As [`State::forget`], for all that one look at the queue has taken.
+    fn note_taken<'e>(&mut self, gone: impl Iterator<Item = &'e Entry>, now: Instant) {
+        // A run holds entries of few tenants.
+        let mut taken: Vec<(&'e Arc<str>, usize)> = Vec::new();
+        for entry in gone {
+            match taken.iter_mut().find(|(tenant, _)| **tenant == entry.party.tenant) {
+                Some((_, rows)) => *rows += entry.rows,
+                None => taken.push((&entry.party.tenant, entry.rows)),
+            }
+        }
+        for (tenant, rows) in taken {
+            if let Some(backlog) = self.forget(tenant, rows) {
+                backlog.drain.took(rows, backlog.rows, now);
             }
         }
     }
@@ -380,10 +460,10 @@ impl State {
             true => self.rows,
             false => self.entries.range(..place).map(|entry| entry.rows).sum(),
         };
-        let wait = self.drain.wait(ahead)?;
-        let left = entry.deadline.saturating_duration_since(now);
-        let own = Duration::from_secs_f64(entry.version.expected_us(entry.rows) * SURE / 1e6);
-        let may = left.mul_f64((entry.party.share * NORMAL_MAY_WAIT).min(1.0));
-        (wait + own.min(left / 2) > may).then_some(TooLate { wait, left })
+        let own = self.tenants.get(&entry.party.tenant);
+        let own = own.and_then(|backlog| backlog.drain.wait(backlog.rows));
+        let wait = self.drain.wait(ahead).max(own)?;
+        let run = entry.version.recent_run(entry.rows);
+        TooLate::of(wait, run, &entry.party, entry.deadline, now)
     }
 }

@@ -53,6 +53,7 @@ pub fn run_inputs(
     let outcomes = answer_all(version, &parts);
     let computed = started.elapsed();
     version.metrics.batch(rows, computed, close);
+    version.note_run(computed);
     Ran { outcomes, started, computed }
 }
 
@@ -79,6 +80,7 @@ pub fn run_alone(
     let outputs = run_caught(version, &[inputs]);
     let computed = started.elapsed();
     version.metrics.batch(rows, computed, close);
+    version.note_run(computed);
     let queued = started.saturating_duration_since(arrived);
     let outputs = outputs.map(|mut answers| answers.pop().unwrap_or_default());
     outputs.map(|outputs| Answer { outputs, queued, computed }).map_err(EntryFailure::Model)
