@@ -154,9 +154,9 @@ fn million_tenants() {
     for tenant in 0..TENANTS {
         let tenant = tenant.to_string();
         let party = Party { tenant: tenant.as_str().into(), ..Party::default() };
-        let tag = fair.enter(&party, &model, 100.0);
-        fair.leave(&model, [tenant.as_str()]);
-        fair.served(tag + 100.0);
+        let place = fair.enter(&party, &model, 100.0);
+        fair.leave(&model, [(tenant.as_str(), 0.0)]);
+        fair.served(place.tag + 100.0);
     }
     report("shares of a million tenants", before, begun);
 

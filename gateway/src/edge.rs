@@ -5,6 +5,7 @@ pub mod auth;
 pub mod body;
 pub mod door;
 pub mod drain;
+pub mod first_bytes;
 pub mod flood;
 pub mod limit;
 pub mod listener;

@@ -246,7 +246,7 @@ async fn heads_and_bodies_have_limits() {
     let ask = || gateway.infer_ask("fraud");
     ask().header("x-long", &"a".repeat(20_000)).json(&any_row()).send().await.expect(431);
     // Whoever says nothing, or trickles a head, is not waited for.
-    for begun in ["", "GET /v2 HTTP/1.1\r\nhost: x\r\nx-slow: "] {
+    for begun in ["", "P", "PRI * HTTP/2.0\r\n", "GET /v2 HTTP/1.1\r\nhost: x\r\nx-slow: "] {
         let mut stream = TcpStream::connect(gateway.data.address()).await.expect("a connection");
         stream.write_all(begun.as_bytes()).await.expect("sent");
         let mut came = Vec::new();

@@ -12,7 +12,7 @@ use weighbridge_config::settings::Priority;
 
 use crate::edge::auth::Principal;
 use crate::edge::door::Door;
-use crate::edge::limit::quota::UsedUp;
+use crate::edge::limit::quota::{Charge, UsedUp};
 use crate::edge::limit::rate::Outcome;
 use crate::edge::limit::{self, Standings, Tier, Unit, share_of};
 use crate::edge::permits::{BodyMemory, Permit};
@@ -30,6 +30,14 @@ pub struct Caller {
     tier: Arc<Tier>,
     tenant: Arc<str>,
     _permit: Permit,
+}
+
+/// A request that was counted.
+#[derive(Debug)]
+pub struct Admission {
+    /// For the answer's headers.
+    pub standings: Standings,
+    charge: Option<Charge>,
 }
 
 impl Caller {
@@ -63,13 +71,13 @@ impl Caller {
         }
     }
 
-    /// Counts the rows of a decoded request. What it returns belongs into the answer's headers.
+    /// Counts the rows of a decoded request.
     pub fn admit(
         &self,
         gateway: &Gateway,
         model: &ServedModel,
         rows: usize,
-    ) -> Result<Standings, Problem> {
+    ) -> Result<Admission, Problem> {
         let mut standings = Standings::default();
         if let Some(limiter) = &self.tier.rows {
             let count = u32::try_from(rows).unwrap_or(u32::MAX);
@@ -83,16 +91,18 @@ impl Caller {
             }
         }
         let used = gateway.quotas.charge(&self.tenant, &self.tier.settings, rows as u64, now_ms());
-        used.map_err(|used| {
+        let charge = used.map_err(|used| {
             events::limited(model.name.as_str(), "quota");
             used_up(used)
         })?;
-        Ok(standings)
+        Ok(Admission { standings, charge })
     }
 
     /// Gives the quotas back what a request took that was refused for want of capacity.
-    pub fn refund(&self, gateway: &Gateway, rows: usize) {
-        gateway.quotas.refund(&self.tenant, rows as u64);
+    pub fn refund(&self, gateway: &Gateway, admission: &Admission) {
+        if let Some(charge) = admission.charge {
+            gateway.quotas.refund(&self.tenant, charge);
+        }
     }
 }
 

@@ -26,13 +26,11 @@ pub fn model<'s>(
 ) -> Result<&'s std::sync::Arc<ServedModel>, Problem> {
     snapshot.model(name).ok_or_else(|| {
         let name: String = name.chars().take(128).collect();
-        let mut known: Vec<&str> = snapshot.models.keys().map(|n| n.as_str()).collect();
-        known.sort_unstable();
-        known.truncate(20);
-        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-        // The first sentence is the one that Triton's clients look for.
-        let detail =
-            format!("Request for unknown model: '{name}' is not found (models here: {known})");
+        // The first sentence is the one that Triton's clients look for. What else there is, the
+        // list of models says to who may know it.
+        let detail = format!(
+            "Request for unknown model: '{name}' is not found (GET /v2/models lists those that are)"
+        );
         Problem::new(Kind::NotFound, detail)
     })
 }

@@ -35,6 +35,8 @@ use crate::serving::submit::{Job, SubmitError, submit};
 use crate::serving::worker::millis;
 use crate::telemetry::events;
 
+/// Bodies up to this have mostly come with the head of their request, in bytes.
+const SMALL_BODY: u64 = 64 * 1024;
 /// Bodies above this are decoded where they cannot hold up other connections.
 const LARGE_BODY_BYTES: usize = 256 * 1024;
 
@@ -163,7 +165,8 @@ async fn infer(
             is_early.then(|| route(gateway, model, path, &parts, None, arrived)).transpose()?;
         let held = read(gateway, caller, model, &parts, body, arrived).await?;
         let decoded = relieved(held.bytes.len(), || v2_form::decode(&held.bytes))?;
-        drop(held);
+        // Its place in memory stays taken until the answer: the tensors are as large.
+        let _memory = held.into_memory();
         let mut routed = match early {
             Some(routed) => routed,
             None => route(gateway, model, path, &parts, Some(&decoded), arrived)?,
@@ -210,7 +213,7 @@ async fn predict(
         let signature = Arc::clone(&routed.version.signature);
         let decode = || v1_form::decode(&held.bytes, &signature);
         let (form, inputs) = relieved(held.bytes.len(), decode)?;
-        drop(held);
+        let _memory = held.into_memory();
         let (served, standings) = run(gateway, caller, &routed, inputs).await?;
         let outputs = served.answer.outputs.iter().enumerate();
         let named: Vec<Output<'_>> =
@@ -276,8 +279,11 @@ async fn read(
     let limits = &caller.door.settings.limits;
     let (own, ceiling) = (model.settings.timeout, gateway.settings.limits.max_timeout);
     let deadline = ask::deadline(&request.headers, arrived, own, ceiling)?;
-    // What cannot be answered in time need not be decoded: under overload that is most of it.
-    if let Some(late) = model.queue.foretell(&caller.party(), deadline, Instant::now()) {
+    // What cannot be answered in time need not be decoded: under overload that is most of it. A
+    // large body is read all the same: a client that is sending would not see the answer.
+    let is_small = http_body::Body::size_hint(&body).exact().is_some_and(|size| size <= SMALL_BODY);
+    if is_small && let Some(late) = model.queue.foretell(&caller.party(), deadline, Instant::now())
+    {
         body::discard(body).await;
         return Err(too_late(&model.name, late));
     }
@@ -303,7 +309,7 @@ async fn run(
         }
     })?;
     let rows = bound.rows;
-    let standings = caller.admit(gateway, model, rows).inspect_err(|_| {
+    let admission = caller.admit(gateway, model, rows).inspect_err(|_| {
         if let Some(coin) = &routed.coin {
             coin.refused();
         }
@@ -353,12 +359,12 @@ async fn run(
             } else {
                 served.version.latencies.record(began.elapsed());
             }
-            Ok((served, standings))
+            Ok((served, admission.standings))
         }
         Err(Unserved {
             error: error @ (SubmitError::Full(_) | SubmitError::TooLate(_)), ..
         }) => {
-            caller.refund(gateway, rows);
+            caller.refund(gateway, &admission);
             Err(Stop::Refused(explain(routed, error)))
         }
         Err(Unserved { error, version }) => {

@@ -130,12 +130,16 @@ pub(super) async fn write_quotas(gateway: &Gateway) {
         for (day, used) in untold {
             days.entry(day).or_default().push(used);
         }
+        let mut failed = Vec::new();
         for (day, used) in days {
             if let Err(error) = gateway.control.registry.add_quota_use(day, &used).await {
                 tracing::warn!(error = chain(&error), "cannot note the use of quotas");
-                gateway.quotas.give_back(used.into_iter().map(|used| (day, used)).collect());
-                return;
+                failed.extend(used.into_iter().map(|used| (day, used)));
             }
+        }
+        if !failed.is_empty() {
+            gateway.quotas.give_back(failed);
+            return;
         }
     }
 }

@@ -46,6 +46,8 @@ pub(super) async fn follow(
     stop: CancellationToken,
 ) {
     let mut seen = source.seen().await;
+    // What has changed since the start read it.
+    take_over(&gateway, source.clone(), true).await;
     loop {
         let is_asked = tokio::select! {
             signal = asked.recv() => signal.is_some(),
@@ -58,18 +60,24 @@ pub(super) async fn follow(
             seen = now;
         }
         if is_asked || is_changed {
-            take_over(&gateway, source.clone()).await;
+            take_over(&gateway, source.clone(), false).await;
         }
     }
 }
 
-async fn take_over(gateway: &Gateway, source: SettingsSource) {
+/// With `only_news` nothing is said where nothing has changed.
+async fn take_over(gateway: &Gateway, source: SettingsSource, only_news: bool) {
     let loaded = tokio::task::spawn_blocking(move || {
         Settings::load(source.file.as_deref(), &source.overrides).map_err(|e| e.to_string())
     });
     let loaded = loaded.await.unwrap_or_else(|error| Err(error.to_string()));
     let outcome = loaded.and_then(|new| adopt(gateway, &new).map_err(|e| format!("{e:#}")));
     let reloaded = match outcome {
+        Ok(Reloaded { changed, needs_restart, .. })
+            if only_news && changed.is_empty() && needs_restart.is_empty() =>
+        {
+            return;
+        }
         Ok(reloaded) => {
             let (changed, needs_restart) =
                 (reloaded.changed.join(", "), reloaded.needs_restart.join(", "));

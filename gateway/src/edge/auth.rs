@@ -20,6 +20,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -118,10 +119,17 @@ pub struct Guard {
 /// The layer of routes that need somebody who may.
 pub async fn require(
     State(guard): State<Guard>,
-    path: RawPathParams,
+    path: Result<RawPathParams, RawPathParamsRejection>,
     mut request: Request,
     next: Next,
 ) -> Response {
+    let path = match path {
+        Ok(path) => path,
+        Err(error) => {
+            let detail = format!("the path: {}", error.body_text());
+            return Problem::new(Kind::InvalidRequest, detail).into_response();
+        }
+    };
     let is_open = guard.listener == "data" && guard.gateway.door.load().is_data_plane_open();
     let who = match identify(&guard.gateway, request.headers(), request.extensions()).await {
         // An open listener asks nobody; who says who it is counts as that one all the same.
@@ -155,6 +163,9 @@ async fn identify(
 ) -> Result<Principal, Refusal> {
     let Some(credential) = credential(headers)? else {
         let Some(names) = extensions.get::<PeerNames>() else { return Err(Refusal::Missing) };
+        if names.until.cast_unsigned() < now_ms() / 1000 {
+            return Err(Refusal::ExpiredCertificate);
+        }
         return gateway.door.load().client(names).ok_or(Refusal::UnknownCertificate);
     };
     // A token has two dots, and a key none.

@@ -16,8 +16,18 @@ use crate::edge::problem::{Kind, Problem};
 #[derive(Debug)]
 pub struct Held {
     pub bytes: Bytes,
-    _memory: BodyMemory,
+    memory: BodyMemory,
 }
+
+impl Held {
+    /// The account alone, once the bytes are not needed any more.
+    pub fn into_memory(self) -> BodyMemory {
+        self.memory
+    }
+}
+
+/// Bytes of a body that get their place before they come.
+const AT_FIRST: u64 = 64 * 1024;
 
 /// How a body may arrive.
 #[derive(Debug, Clone, Copy)]
@@ -59,7 +69,7 @@ pub async fn read(
             unpack(packing, &bytes, limit, limits.decompression_ratio, &mut memory)
         })?;
     }
-    Ok(Held { bytes, _memory: memory })
+    Ok(Held { bytes, memory })
 }
 
 fn packing(headers: &HeaderMap) -> Result<Packing, Problem> {
@@ -149,7 +159,8 @@ async fn read_whole(
     if said > limit {
         return Err(too_large(limit));
     }
-    memory.hold(said)?;
+    // What is announced and does not come takes no place.
+    memory.hold(said.min(AT_FIRST))?;
     // Nearly every body is one frame: that one is not copied.
     let Some(first) = next_frame(body, bounds).await? else {
         return Ok(Bytes::new());

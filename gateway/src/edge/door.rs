@@ -49,7 +49,7 @@ impl Door {
 
     /// The client whose certificate has one of these names.
     pub fn client(&self, names: &PeerNames) -> Option<Principal> {
-        names.0.iter().find_map(|name| self.clients.get(name)).cloned()
+        names.names.iter().find_map(|name| self.clients.get(name)).cloned()
     }
 }
 

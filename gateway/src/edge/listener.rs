@@ -22,6 +22,7 @@ use tower::ServiceExt;
 
 use crate::edge::auth::certificate::PeerNames;
 use crate::edge::drain::Drain;
+use crate::edge::first_bytes::FirstBytes;
 use crate::edge::tls::Tls;
 
 /// What one listener allows.
@@ -57,13 +58,11 @@ pub async fn serve(
         // A broken connection is the peer's affair: nobody is left to be told. Whoever shakes
         // hands is waited for like whoever asks.
         let (watcher, builder, router) = (graceful.watcher(), Arc::clone(&builder), router.clone());
-        let drain = drain.clone();
         let Some(tls) = tls.clone() else {
             tasks.spawn(async move {
                 let _permit = permit;
-                if has_spoken(&tcp, limits.header_read_timeout, &drain).await {
-                    let _ = watcher.watch(connection(&builder, tcp, router, None)).await;
-                }
+                let stream = FirstBytes::within(limits.header_read_timeout, tcp);
+                let _ = watcher.watch(connection(&builder, stream, router, None)).await;
             });
             return;
         };
@@ -72,6 +71,7 @@ pub async fn serve(
             let shaken = tokio::time::timeout(limits.header_read_timeout, tls.accept(tcp)).await;
             if let Ok(Ok(stream)) = shaken {
                 let peer = PeerNames::of(stream.get_ref().1.peer_certificates());
+                let stream = FirstBytes::within(limits.header_read_timeout, stream);
                 let _ = watcher.watch(connection(&builder, stream, router, peer)).await;
             }
         });
@@ -131,18 +131,6 @@ fn connection<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
         request.map(Body::new)
     });
     builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)).into_owned()
-}
-
-/// Waits for the first byte: hyper's own clock starts with it. False when none came in time, or
-/// the client has left; at the end of the listener hyper says good-bye.
-async fn has_spoken(tcp: &TcpStream, patience: Duration, drain: &Drain) -> bool {
-    let mut byte = [0];
-    tokio::select! {
-        came = tokio::time::timeout(patience, tcp.peek(&mut byte)) => {
-            matches!(came, Ok(Ok(bytes)) if bytes > 0)
-        }
-        () = drain.closing() => true,
-    }
 }
 
 /// Out of file descriptors and the like: tell, wait a little, go on.

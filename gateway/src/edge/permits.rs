@@ -53,7 +53,9 @@ impl Permits {
 
     /// An account for a body, with nothing taken yet.
     pub fn body(self: &Arc<Self>, limits: &Limits, class: Priority) -> BodyMemory {
-        let limit = part(limits.body_memory.bytes() as f64, class) as u64;
+        // A body that is as large as it may be, and packed, must fit.
+        let largest = limits.body.bytes().saturating_mul(2);
+        let limit = (part(limits.body_memory.bytes() as f64, class) as u64).max(largest);
         BodyMemory { permits: Arc::clone(self), held: 0, limit }
     }
 }
@@ -121,7 +123,8 @@ mod tests {
     #[test]
     fn bodies_share_the_memory_and_give_it_back() {
         let permits = Arc::new(Permits::default());
-        let limits = Limits { body_memory: ByteSize::new(1000), ..Limits::default() };
+        let (body, body_memory) = (ByteSize::new(500), ByteSize::new(1000));
+        let limits = Limits { body, body_memory, ..Limits::default() };
         let mut first = permits.body(&limits, Priority::High);
         first.hold(600).unwrap();
         first.hold(500).unwrap();

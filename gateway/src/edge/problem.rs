@@ -138,16 +138,8 @@ impl Kind {
 
     /// Whether there may be thousands a second of it, each like the one before.
     pub fn comes_in_floods(self) -> bool {
-        matches!(
-            self,
-            Self::Unauthenticated
-                | Self::Forbidden
-                | Self::RateLimited
-                | Self::QuotaUsedUp
-                | Self::QueueFull
-                | Self::Overloaded
-                | Self::DeadlineExceeded
-        )
+        let by_load = matches!(self, Self::QueueFull | Self::Overloaded | Self::DeadlineExceeded);
+        by_load || self.blame() == Blame::Client
     }
 
     /// Seconds after which the same request may succeed.

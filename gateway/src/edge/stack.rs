@@ -89,8 +89,9 @@ async fn observe(
         let failed = response.extensions().get::<Failed>();
         if failed.is_some() || access == AccessLog::All {
             let status = response.status().as_u16();
+            let path: String = uri.path().chars().take(200).collect();
             let ms = started.elapsed().as_secs_f64() * 1000.0;
-            log(&observed, &id, failed, &method, uri.path(), status, ms);
+            log(&observed, &id, failed, &method, &path, status, ms);
         }
     }
     response

@@ -40,6 +40,15 @@ impl Default for Party {
     }
 }
 
+/// Where an entry stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Place {
+    /// Lower ones run first, in virtual microseconds.
+    pub tag: f64,
+    /// What its tenant was charged for it, in virtual microseconds.
+    pub charge: f64,
+}
+
 /// What one tenant has been promised on one model.
 #[derive(Debug, Default)]
 struct Flow {
@@ -75,8 +84,15 @@ impl Fair {
         state.switched.is_some_and(|at| now.saturating_duration_since(at) < COMPANY)
     }
 
-    /// The tag of a new entry of `party` that takes `cost_us` microseconds.
-    pub fn enter(&self, party: &Party, model: &ModelName, cost_us: f64) -> f64 {
+    /// The tag that a new entry of `party` would get.
+    pub fn tag(&self, party: &Party, model: &ModelName) -> f64 {
+        let state = self.lock();
+        let flow = state.tenants.get(&party.tenant).and_then(|flows| flows.get(model));
+        flow.map_or(state.now, |flow| state.now.max(flow.finish))
+    }
+
+    /// Takes a new entry of `party` that takes `cost_us` microseconds.
+    pub fn enter(&self, party: &Party, model: &ModelName, cost_us: f64) -> Place {
         let mut state = self.lock();
         state.waiting += 1;
         state.since_tidy += 1;
@@ -87,25 +103,29 @@ impl Fair {
         if !tenants.contains_key(&party.tenant) {
             tenants.insert(Arc::clone(&party.tenant), HashMap::new());
         }
-        let Some(flows) = tenants.get_mut(&party.tenant) else { return *now };
+        let nowhere = Place { tag: *now, charge: 0.0 };
+        let Some(flows) = tenants.get_mut(&party.tenant) else { return nowhere };
         let others = flows.iter().filter(|(of, flow)| *of != model && flow.waiting > 0).count();
         if !flows.contains_key(model) {
             flows.insert(model.clone(), Flow::default());
         }
-        let Some(flow) = flows.get_mut(model) else { return *now };
+        let Some(flow) = flows.get_mut(model) else { return nowhere };
         let tag = now.max(flow.finish);
-        flow.finish = tag + cost_us * (1 + others) as f64 / party.weight;
+        let charge = cost_us * (1 + others) as f64 / party.weight;
+        flow.finish = tag + charge;
         flow.waiting += 1;
-        tag
+        Place { tag, charge }
     }
 
-    /// Entries of these tenants have left the queue of `model`, whether they ran or not.
-    pub fn leave<'a>(&self, model: &ModelName, gone: impl IntoIterator<Item = &'a str>) {
+    /// Entries of these tenants have left the queue of `model`. Those that did not run get their
+    /// charge back, or who is refused more than others would fall behind for it.
+    pub fn leave<'a>(&self, model: &ModelName, gone: impl IntoIterator<Item = (&'a str, f64)>) {
         let mut state = self.lock();
         let State { now, tenants, waiting, .. } = &mut *state;
-        for tenant in gone {
+        for (tenant, back) in gone {
             if let Some(flow) = tenants.get_mut(tenant).and_then(|flows| flows.get_mut(model)) {
                 flow.waiting = flow.waiting.saturating_sub(1);
+                flow.finish = (flow.finish - back).max(*now);
             }
             *waiting = waiting.saturating_sub(1);
         }
@@ -155,12 +175,13 @@ mod tests {
     #[test]
     fn a_newcomer_goes_before_the_backlog_of_others() {
         let (fair, m) = (Fair::default(), model("m"));
-        let flood: Vec<f64> = (0..10).map(|_| fair.enter(&party("a", 1.0), &m, 100.0)).collect();
+        let flood: Vec<f64> =
+            (0..10).map(|_| fair.enter(&party("a", 1.0), &m, 100.0).tag).collect();
         assert_eq!((flood[0], flood[9]), (0.0, 900.0));
         fair.served(300.0);
-        assert_eq!(fair.enter(&party("b", 1.0), &m, 100.0), 300.0, "now, not the end");
-        assert_eq!(fair.enter(&party("b", 1.0), &m, 100.0), 400.0);
-        assert_eq!(fair.enter(&party("b", 1.0), &model("n"), 100.0), 300.0);
+        assert_eq!(fair.enter(&party("b", 1.0), &m, 100.0).tag, 300.0, "now, not the end");
+        assert_eq!(fair.enter(&party("b", 1.0), &m, 100.0).tag, 400.0);
+        assert_eq!(fair.enter(&party("b", 1.0), &model("n"), 100.0).tag, 300.0);
     }
 
     #[test]
@@ -168,7 +189,7 @@ mod tests {
         let (fair, m) = (Fair::default(), model("m"));
         let of = |tenant: &str, weight: f64, cost: f64| {
             let tags: Vec<f64> =
-                (0..100).map(|_| fair.enter(&party(tenant, weight), &m, cost)).collect();
+                (0..100).map(|_| fair.enter(&party(tenant, weight), &m, cost).tag).collect();
             tags.iter().filter(|tag| **tag < 1_000.0).count() as f64 * cost
         };
         let (plain, triple, dear) = (of("a", 1.0, 100.0), of("b", 3.0, 100.0), of("c", 1.0, 500.0));
@@ -182,8 +203,8 @@ mod tests {
         let mut before = 0;
         for _ in 0..100 {
             let a = party("a", 1.0);
-            before += usize::from(fair.enter(&a, &m, 100.0) < 1_000.0);
-            before += usize::from(fair.enter(&a, &n, 100.0) < 1_000.0);
+            before += usize::from(fair.enter(&a, &m, 100.0).tag < 1_000.0);
+            before += usize::from(fair.enter(&a, &n, 100.0).tag < 1_000.0);
         }
         assert!((10..=12).contains(&before), "{before}: as much as with one model");
     }
@@ -194,10 +215,24 @@ mod tests {
         for _ in 0..5 {
             fair.enter(&party("a", 1.0), &m, 100.0);
         }
-        fair.leave(&m, ["a"; 4]);
-        assert_eq!(fair.enter(&party("a", 1.0), &m, 100.0), 500.0);
-        fair.leave(&m, ["a"; 2]);
-        assert_eq!(fair.enter(&party("a", 1.0), &m, 100.0), 0.0);
+        fair.leave(&m, [("a", 0.0); 4]);
+        assert_eq!(fair.enter(&party("a", 1.0), &m, 100.0).tag, 500.0);
+        fair.leave(&m, [("a", 0.0); 2]);
+        assert_eq!(fair.enter(&party("a", 1.0), &m, 100.0).tag, 0.0);
+    }
+
+    #[test]
+    fn what_did_not_run_costs_nothing() {
+        let (fair, m) = (Fair::default(), model("m"));
+        let a = party("a", 1.0);
+        let places: Vec<Place> = (0..10).map(|_| fair.enter(&a, &m, 100.0)).collect();
+        assert_eq!(fair.tag(&a, &m), 1_000.0);
+        fair.leave(&m, places[4..].iter().map(|place| ("a", place.charge)));
+        assert_eq!(fair.tag(&a, &m), 400.0);
+        // Never before the present.
+        fair.served(350.0);
+        fair.leave(&m, [("a", 100.0)]);
+        assert_eq!((fair.tag(&a, &m), fair.tag(&party("b", 1.0), &m)), (350.0, 350.0));
     }
 
     #[test]
@@ -218,8 +253,8 @@ mod tests {
         fair.enter(&party("waits", 1.0), &m, 100.0);
         for n in 0..10 * TIDY_EVERY {
             let tenant = n.to_string();
-            let tag = fair.enter(&party(&tenant, 1.0), &m, 100.0);
-            fair.leave(&m, [tenant.as_str()]);
+            let tag = fair.enter(&party(&tenant, 1.0), &m, 100.0).tag;
+            fair.leave(&m, [(tenant.as_str(), 0.0)]);
             fair.served(tag + 100.0);
         }
         assert!(fair.lock().tenants.len() <= TIDY_EVERY + 1);

@@ -16,7 +16,7 @@ use weighbridge_config::{ModelName, Tensor};
 use crate::serving::batch::{self, Taken, Waiting};
 use crate::serving::company::Company;
 use crate::serving::drain_rate::DrainRate;
-use crate::serving::fair::{Fair, Party};
+use crate::serving::fair::{Fair, Party, Place};
 use crate::serving::loaded::{LoadedVersion, RunError};
 use crate::telemetry::events::QueueMetrics;
 
@@ -71,7 +71,7 @@ pub struct Entry {
     pub lane: Lane,
     pub party: Party,
     /// Where it stands; given when it is taken.
-    pub tag: f64,
+    pub place: Place,
     pub reply: oneshot::Sender<Reply>,
 }
 
@@ -129,7 +129,7 @@ impl Entry {
     /// those that are as much due. The backlog of a tenant with more than its share would
     /// otherwise make the run of each other one as long as a full batch.
     fn is_due_with(&self, first: &Self) -> bool {
-        self.party.tenant == first.party.tenant || self.tag <= first.tag
+        self.party.tenant == first.party.tenant || self.place.tag <= first.place.tag
     }
 
     /// The rows of a run that holds other tenants up no longer than they should put up with.
@@ -204,6 +204,7 @@ pub enum Next {
 struct Backlog {
     rows: usize,
     weight: f64,
+    share: f64,
     /// How fast its own rows are taken: others may come before them that are not here yet.
     drain: DrainRate,
 }
@@ -275,16 +276,17 @@ impl Queue {
         if self.fair.has_company(&entry.party, now) {
             entry.max_rows = entry.max_rows.min(entry.rows_in_company());
         }
+        let due = self.fair.tag(&entry.party, &self.model);
+        let place = state.entries.partition_point(|other| other.place.tag <= due);
+        // What would come too late makes nobody leave.
+        if let Some(late) = state.too_late(&entry, place, now) {
+            return Err(NotTaken::TooLate(late));
+        }
         if !state.entries.is_empty() && state.rows + entry.rows > limit {
             self.make_room(&mut state, &entry, limit)?;
         }
-        let party = &entry.party;
-        entry.tag = self.fair.enter(party, &self.model, entry.cost_us());
-        let place = state.entries.partition_point(|other| other.tag <= entry.tag);
-        if let Some(late) = state.too_late(&entry, place, now) {
-            self.fair.leave(&self.model, [&*party.tenant]);
-            return Err(NotTaken::TooLate(late));
-        }
+        entry.place = self.fair.enter(&entry.party, &self.model, entry.cost_us());
+        let place = state.entries.partition_point(|other| other.place.tag <= entry.place.tag);
         let fills = state.rows + entry.rows >= entry.max_rows;
         state.rows += entry.rows;
         state.note(&entry);
@@ -315,11 +317,14 @@ impl Queue {
         let taken = batch::take_where(&mut state.entries, now, may_run);
         state.rows -= taken.rows_gone;
         if let Some(first) = taken.batch.first() {
-            self.fair.served(first.tag);
+            self.fair.served(first.place.tag);
             state.run = first.version.recent_run(first.rows);
         }
         let gone = || taken.batch.iter().chain(&taken.expired).chain(&taken.abandoned);
-        self.fair.leave(&self.model, gone().map(|entry| &*entry.party.tenant));
+        let ran = taken.batch.iter().map(|entry| (&*entry.party.tenant, 0.0));
+        let did_not = taken.expired.iter().chain(&taken.abandoned);
+        let did_not = did_not.map(|entry| (&*entry.party.tenant, entry.place.charge));
+        self.fair.leave(&self.model, ran.chain(did_not));
         let backlog = state.rows;
         state.drain.took(taken.rows_gone, backlog, now);
         state.note_taken(gone(), now);
@@ -339,21 +344,23 @@ impl Queue {
     }
 
     /// Makes room for `entry` by pushing out the newest entries of the tenant with the most rows
-    /// for its weight, if that one has more than `entry`'s tenant would.
+    /// for its weight, of those whose class is not higher, if that one has more than `entry`'s
+    /// tenant would, and enough.
     fn make_room(&self, state: &mut State, entry: &Entry, limit: usize) -> Result<(), NotTaken> {
         let full = QueueFull { waiting: state.rows, limit };
-        let own = state.tenants.get(&entry.party.tenant).map_or(0, |backlog| backlog.rows);
-        let own = (own + entry.rows) as f64 / entry.party.weight;
-        let load = |of: &Backlog| of.rows as f64 / of.weight;
-        let most = state.tenants.iter().max_by(|one, other| load(one.1).total_cmp(&load(other.1)));
-        let is_heavier =
-            |(tenant, of): &(&Arc<str>, &Backlog)| load(of) > own && **tenant != entry.party.tenant;
-        let Some((tenant, _)) = most.filter(is_heavier) else {
-            return Err(NotTaken::Full(full));
-        };
-        let tenant = Arc::clone(tenant);
+        let Party { tenant: newcomer, weight, share } = &entry.party;
+        let own = state.tenants.get(newcomer).map_or(0, |backlog| backlog.rows);
+        let own = (own + entry.rows) as f64 / weight;
         let mut needed = (state.rows + entry.rows).saturating_sub(limit);
-        let mut gone = 0;
+        let load = |of: &Backlog| of.rows as f64 / of.weight;
+        let may_lose = |(tenant, of): &(&Arc<str>, &Backlog)| {
+            *tenant != newcomer && of.share <= *share && load(of) > own && of.rows >= needed
+        };
+        let losers = state.tenants.iter().filter(may_lose);
+        let most = losers.max_by(|one, other| load(one.1).total_cmp(&load(other.1)));
+        let Some((tenant, _)) = most else { return Err(NotTaken::Full(full)) };
+        let tenant = Arc::clone(tenant);
+        let mut charges = Vec::new();
         for place in (0..state.entries.len()).rev() {
             if needed == 0 {
                 break;
@@ -363,18 +370,18 @@ impl Queue {
             {
                 needed = needed.saturating_sub(out.rows);
                 state.rows -= out.rows;
-                state.forget(&out.party.tenant, out.rows);
-                gone += 1;
+                state.forget(&tenant, out.rows);
+                charges.push(out.place.charge);
                 // A caller that has left meanwhile needs no answer.
                 let _ = out.reply.send(Err(EntryFailure::PushedOut(full)));
             }
         }
-        self.fair.leave(&self.model, std::iter::repeat_n(&*tenant, gone));
-        if needed > 0 { Err(NotTaken::Full(full)) } else { Ok(()) }
+        self.fair.leave(&self.model, charges.into_iter().map(|charge| (&*tenant, charge)));
+        Ok(())
     }
 
     fn note_head(&self, state: &State) {
-        let head = state.entries.front().map_or(f64::INFINITY, |first| first.tag);
+        let head = state.entries.front().map_or(f64::INFINITY, |first| first.place.tag);
         self.head.store(head.to_bits(), Ordering::Relaxed);
     }
 
@@ -416,12 +423,12 @@ impl Queue {
 impl State {
     /// What comes counts for its tenant.
     fn note(&mut self, entry: &Entry) {
-        let Party { tenant, weight, .. } = &entry.party;
+        let Party { tenant, weight, share } = &entry.party;
         match self.tenants.get_mut(tenant) {
             Some(backlog) => backlog.rows += entry.rows,
             None => {
-                let (rows, weight) = (entry.rows, *weight);
-                let backlog = Backlog { rows, weight, drain: DrainRate::default() };
+                let (rows, weight, share) = (entry.rows, *weight, *share);
+                let backlog = Backlog { rows, weight, share, drain: DrainRate::default() };
                 self.tenants.insert(Arc::clone(tenant), backlog);
             }
         }

@@ -10,7 +10,7 @@ use weighbridge_config::Tensor;
 
 use crate::serving::batch::CloseReason;
 use crate::serving::compute::{Compute, LONGEST_INLINE_US};
-use crate::serving::fair::Party;
+use crate::serving::fair::{Party, Place};
 use crate::serving::loaded::{LoadedVersion, RunError};
 use crate::serving::queue::{
     Answer, Entry, EntryFailure, Lane, Next, NotTaken, Queue, QueueFull, Reply, TooLate,
@@ -102,7 +102,7 @@ async fn submit_pieces(
     most: usize,
 ) -> Result<Answer, SubmitError> {
     let waiting = queue.rows();
-    let limit = batching.max_queue_size;
+    let limit = (batching.max_queue_size as f64 * job.party.share) as usize;
     if waiting > 0 && waiting + job.rows > limit {
         return Err(SubmitError::Full(QueueFull { waiting, limit }));
     }
@@ -135,8 +135,9 @@ fn enqueue(
     let (reply, receiver) = oneshot::channel();
     let Job { version, inputs, rows, arrived, deadline, lane, party } = job;
     let max_rows = most;
+    let place = Place::default();
     let entry =
-        Entry { version, inputs, rows, max_rows, arrived, deadline, lane, party, tag: 0.0, reply };
+        Entry { version, inputs, rows, max_rows, arrived, deadline, lane, party, place, reply };
     let taken = queue.push(entry, batching.max_queue_size, Instant::now());
     let next = taken.map_err(|not| match not {
         NotTaken::Full(full) => SubmitError::Full(full),

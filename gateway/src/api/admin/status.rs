@@ -2,18 +2,27 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
 use serde_json::json;
+use weighbridge_config::Scope;
 
 use super::json_response;
+use crate::edge::auth::Principal;
 use crate::edge::problem::Problem;
 use crate::gateway::Gateway;
 use crate::loading::vet::resident_bytes;
 use crate::now_ms;
 
 /// This process in a few numbers.
-pub async fn status(State(gateway): State<Arc<Gateway>>) -> Result<Response, Problem> {
+pub async fn status(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(Principal(who)): Extension<Principal>,
+) -> Result<Response, Problem> {
+    // A mistake in the settings shows paths of the machine.
+    let may_see = who.scopes.allows(&Scope::AdminRead);
+    let settings = gateway.reload.last().filter(|_| may_see);
     let snapshot = gateway.live.load_full();
     let loaded: usize = snapshot.models.values().map(|m| m.loaded.len()).sum();
     json_response(&json!({
@@ -28,6 +37,6 @@ pub async fn status(State(gateway): State<Arc<Gateway>>) -> Result<Response, Pro
         "models": snapshot.models.len(),
         "loaded_versions": loaded,
         "resident_bytes": resident_bytes(),
-        "settings": gateway.reload.last(),
+        "settings": settings,
     }))
 }

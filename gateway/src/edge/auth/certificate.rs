@@ -8,13 +8,17 @@ use std::sync::Arc;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-/// The names of a client's certificate: alternative names first, the common name last. They
-/// come with each request of the connection.
+/// What is known of a client's certificate: it comes with each request of the connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PeerNames(pub Arc<[String]>);
+pub struct PeerNames {
+    /// Its alternative names, or, where it has none, its common name.
+    pub names: Arc<[String]>,
+    /// When it ends, in seconds since 1970: connections may live longer.
+    pub until: i64,
+}
 
 impl PeerNames {
-    /// The names of the first certificate of a chain; none where it cannot be read.
+    /// Those of the first certificate of a chain; none where it cannot be read.
     pub fn of(chain: Option<&[CertificateDer<'_>]>) -> Option<Self> {
         let (_, certificate) = X509Certificate::from_der(chain?.first()?).ok()?;
         let alternative = certificate.subject_alternative_name().ok().flatten();
@@ -27,8 +31,11 @@ impl PeerNames {
                 _ => None,
             })
             .collect();
-        let common = certificate.subject().iter_common_name();
-        names.extend(common.filter_map(|name| name.as_str().ok()).map(str::to_owned));
-        Some(Self(names.into()))
+        // RFC 9525, 2: the common name is no identity beside others that an authority has checked.
+        if names.is_empty() {
+            let common = certificate.subject().iter_common_name();
+            names.extend(common.filter_map(|name| name.as_str().ok()).map(str::to_owned));
+        }
+        Some(Self { names: names.into(), until: certificate.validity().not_after.timestamp() })
     }
 }

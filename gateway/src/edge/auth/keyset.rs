@@ -13,6 +13,7 @@ use arc_swap::ArcSwapOption;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use tokio::sync::Mutex;
+use tokio_util::task::TaskTracker;
 use weighbridge_config::Digest;
 use weighbridge_config::settings::{self, KeySource};
 
@@ -49,6 +50,8 @@ pub struct Keys {
     current: ArcSwapOption<KeySet>,
     state: Mutex<State>,
     client: Option<reqwest::Client>,
+    /// Fetches under way; each ends within [`PATIENCE`], so that a stop need not wait for them.
+    tasks: TaskTracker,
 }
 
 #[derive(Debug, Default)]
@@ -71,12 +74,15 @@ impl Keys {
             current: ArcSwapOption::empty(),
             state: Mutex::default(),
             client: None,
+            tasks: TaskTracker::new(),
         };
         match &of.keys {
             KeySource::File(path) => {
                 let bytes = read(path)?;
                 let set = parse(&bytes, &of.algorithms)
                     .map_err(|why| anyhow::anyhow!("{}: {why}", path.display()))?;
+                let shown = path.display();
+                anyhow::ensure!(!set.0.is_empty(), "{shown}: no key for the issuer's algorithms");
                 keys.current.store(Some(Arc::new(set)));
                 keys.state.get_mut().seen = Some(Digest::of(&bytes));
             }
@@ -103,7 +109,7 @@ impl Keys {
     }
 
     /// Has the set again if it is due. To be called every few seconds.
-    pub async fn tend(&self) {
+    pub async fn tend(self: &Arc<Self>) {
         let is_due = match &self.source {
             KeySource::File(_) => true,
             KeySource::Url(_) => {
@@ -119,7 +125,7 @@ impl Keys {
 
     /// Has the set again because a token names a key that `seen` has not. Whoever comes while
     /// another one fetches waits for that fetch.
-    pub async fn renewed(&self, seen: Option<&Arc<KeySet>>) -> Option<Arc<KeySet>> {
+    pub async fn renewed(self: &Arc<Self>, seen: Option<&Arc<KeySet>>) -> Option<Arc<KeySet>> {
         if matches!(self.source, KeySource::Url(_)) {
             let is_seen = |now: &Arc<KeySet>| seen.is_some_and(|seen| Arc::ptr_eq(seen, now));
             if self.current().as_ref().is_none_or(is_seen) {
@@ -129,7 +135,20 @@ impl Keys {
         self.current()
     }
 
-    async fn renew(&self, floor: Duration) {
+    /// Whoever asks may leave: the fetch goes on to its end, which is near, or a stranger could
+    /// break off every one.
+    async fn renew(self: &Arc<Self>, floor: Duration) {
+        let tried = self.state.lock().await.tried;
+        if tried.is_some_and(|tried| tried.elapsed() < floor) {
+            return;
+        }
+        let own = Arc::clone(self);
+        let fetch = self.tasks.spawn(async move { own.renew_now(floor).await });
+        // Fails when the runtime ends.
+        let _ = fetch.await;
+    }
+
+    async fn renew_now(&self, floor: Duration) {
         let mut state = self.state.lock().await;
         if state.tried.is_some_and(|tried| tried.elapsed() < floor) {
             return;
@@ -150,6 +169,7 @@ impl Keys {
             if state.seen.replace(digest) == Some(digest) {
                 return Ok(None);
             }
+            // A set without a key is a set: an issuer that withdraws all its keys means it.
             parse(&bytes, &self.algorithms).map(Some)
         });
         match set {
@@ -210,9 +230,6 @@ fn parse(bytes: &[u8], allowed: &[settings::Algorithm]) -> Result<KeySet, String
             .map_err(|error| format!("wanted a JSON web key set or a PEM public key: {error}"))?;
         set.keys.iter().filter_map(|key| of_jwk(key, &allowed)).collect()
     };
-    if keys.is_empty() {
-        return Err("there is no key for the issuer's algorithms".to_owned());
-    }
     Ok(KeySet(keys))
 }
 

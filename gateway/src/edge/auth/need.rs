@@ -38,6 +38,10 @@ impl Need {
             (Self::Anybody, _) => true,
             (Self::Predict, Some(model)) => scopes.may_predict(model_of(model)),
             (Self::Predict, None) => scopes.may_predict_something(),
+            // Who may ask some models reports on those; who may ask none reports on all.
+            (Self::Feedback, Some(model)) if scopes.may_predict_something() => {
+                scopes.allows(&Scope::Feedback) && scopes.may_predict(model_of(model))
+            }
             (Self::Feedback, _) => scopes.allows(&Scope::Feedback),
             (Self::Metrics, _) => scopes.allows(&Scope::Metrics),
             (Self::Admin, _) => scopes.allows(&admin_scope(request)),
@@ -114,6 +118,9 @@ mod tests {
         assert!(met(Need::Anybody, "metrics", None));
         assert!(!met(Need::Metrics, "predict", None));
         assert!(!met(Need::Feedback, "predict", Some("fraud")));
+        assert!(met(Need::Feedback, "feedback", Some("fraud")));
+        assert!(met(Need::Feedback, "feedback predict:fraud", Some("fraud")));
+        assert!(!met(Need::Feedback, "feedback predict:fraud", Some("churn")));
         // A request without a path reads nothing: its method is GET.
         assert!(met(Need::Admin, "admin:read", None));
         assert!(!met(Need::Admin, "predict", None));

@@ -11,6 +11,7 @@ pub enum Refusal {
     RevokedKey,
     ExpiredKey,
     UnknownCertificate,
+    ExpiredCertificate,
     ExpiredToken,
     NotYetValid,
     WrongAudience,
@@ -37,6 +38,7 @@ impl Refusal {
             Self::RevokedKey => "revoked_key",
             Self::ExpiredKey => "expired_key",
             Self::UnknownCertificate => "unknown_certificate",
+            Self::ExpiredCertificate => "expired_certificate",
             Self::ExpiredToken => "expired_token",
             Self::NotYetValid => "not_yet_valid",
             Self::WrongAudience => "wrong_audience",
@@ -66,6 +68,7 @@ impl Refusal {
                 "no client of the settings has a name of this certificate ([clients.…] subject)"
                     .into()
             }
+            Self::ExpiredCertificate => "the client certificate has expired".into(),
             Self::ExpiredToken => "the token has expired (exp)".into(),
             Self::NotYetValid => "the token is not valid yet (nbf)".into(),
             Self::WrongAudience => "the token is for somebody else (aud)".into(),

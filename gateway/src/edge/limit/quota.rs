@@ -40,6 +40,13 @@ struct Today {
 #[derive(Debug, Default)]
 pub struct Quotas(Mutex<Today>);
 
+/// What was counted for one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Charge {
+    day: u64,
+    rows: u64,
+}
+
 /// A quota is used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UsedUp {
@@ -64,9 +71,9 @@ impl Quotas {
         tier: &settings::Tier,
         rows: u64,
         now_ms: u64,
-    ) -> Result<(), UsedUp> {
+    ) -> Result<Option<Charge>, UsedUp> {
         if tier.requests_per_day.is_none() && tier.rows_per_day.is_none() {
-            return Ok(());
+            return Ok(None);
         }
         let mut today = self.lock();
         today.turn(day_of(now_ms));
@@ -92,17 +99,22 @@ impl Quotas {
                         "too many tenants have quotas today: the use of further ones is not counted"
                     );
                 }
+                return Ok(None);
             }
         }
-        Ok(())
+        Ok(Some(Charge { day: today.day, rows }))
     }
 
-    /// Gives back a request of `rows` rows that was not answered after all. What the registry
-    /// has been told of stays counted.
-    pub fn refund(&self, tenant: &Arc<str>, rows: u64) {
-        if let Some(used) = self.lock().tenants.get_mut(tenant) {
+    /// Gives back what was counted for a request that was not answered after all. What the
+    /// registry has been told of stays counted, and so does what an earlier day has.
+    pub fn refund(&self, tenant: &Arc<str>, charge: Charge) {
+        let mut today = self.lock();
+        if today.day != charge.day {
+            return;
+        }
+        if let Some(used) = today.tenants.get_mut(tenant) {
             used.requests = used.requests.saturating_sub(1).max(used.told.0);
-            used.rows = used.rows.saturating_sub(rows).max(used.told.1);
+            used.rows = used.rows.saturating_sub(charge.rows).max(used.told.1);
         }
     }
 
@@ -192,16 +204,17 @@ mod tests {
     fn a_day_has_a_quota_of_requests_and_of_rows() {
         let (quotas, a): (_, Arc<str>) = (Quotas::default(), "a".into());
         let tier = tier(Some(3), Some(10));
-        assert_eq!(quotas.charge(&a, &tier, 4, NOON), Ok(()));
+        let charge = |rows| Ok(Some(Charge { day: 20_000, rows }));
+        assert_eq!(quotas.charge(&a, &tier, 4, NOON), charge(4));
         let refused = quotas.charge(&a, &tier, 7, NOON).unwrap_err();
         assert_eq!((refused.unit, refused.limit, refused.used), ("rows", 10, 4));
         assert_eq!(refused.reset, Duration::from_secs(12 * 3600));
         // What is refused is not counted.
-        assert_eq!(quotas.charge(&a, &tier, 6, NOON), Ok(()));
-        assert_eq!(quotas.charge(&a, &tier, 0, NOON), Ok(()));
+        assert_eq!(quotas.charge(&a, &tier, 6, NOON), charge(6));
+        assert_eq!(quotas.charge(&a, &tier, 0, NOON), charge(0));
         assert_eq!(quotas.charge(&a, &tier, 0, NOON).unwrap_err().unit, "requests");
-        assert_eq!(quotas.charge(&"b".into(), &tier, 1, NOON), Ok(()));
-        assert_eq!(quotas.charge(&a, &tier, 1, NOON + DAY_MS), Ok(()), "the next day");
+        assert_eq!(quotas.charge(&"b".into(), &tier, 1, NOON), charge(1));
+        assert!(quotas.charge(&a, &tier, 1, NOON + DAY_MS).is_ok(), "the next day");
     }
 
     #[test]
@@ -209,8 +222,9 @@ mod tests {
         let (quotas, a): (_, Arc<str>) = (Quotas::default(), "a".into());
         let tier = tier(None, Some(10));
         quotas.charge(&a, &tier, 4, NOON).unwrap();
-        quotas.charge(&a, &tier, 6, NOON).unwrap();
-        quotas.refund(&a, 6);
+        let taken_back = quotas.charge(&a, &tier, 6, NOON).unwrap().unwrap();
+        quotas.refund(&a, taken_back);
+        quotas.refund(&a, Charge { day: 19_999, rows: 4 });
         let told = quotas.untold(10);
         let used = |requests, rows| QuotaUse { tenant: "a".into(), requests, rows };
         assert_eq!(told, [(20_000, used(1, 4))]);

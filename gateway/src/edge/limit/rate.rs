@@ -78,6 +78,10 @@ impl Limiter {
     pub fn new(rate: Rate) -> Self {
         let one = |count: u32| NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN);
         let period = rate.per / rate.count.max(1);
+        // The library counts nanoseconds in 64 bits: a century of them is enough.
+        let most = (u64::MAX as u128 / 4 / period.as_nanos().max(1)).min(u128::from(u32::MAX));
+        let most = u32::try_from(most).unwrap_or(u32::MAX).max(1);
+        let rate = Rate { burst: rate.burst.min(most), ..rate };
         // A period of nothing is no rate; a nanosecond is as good as none.
         let quota = Quota::with_period(period.max(Duration::from_nanos(1)))
             .unwrap_or_else(|| Quota::per_second(one(rate.count)))
@@ -97,6 +101,10 @@ impl Limiter {
         // A request without rows is work all the same.
         let count = NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN);
         let key = self.hasher.hash_one((tenant, model));
+        // Its own multiplication would overflow with millions of rows at a slow rate.
+        if count.get() > self.rate.burst {
+            return Outcome::Never { most: self.rate.burst };
+        }
         let (quota, window) = (self.rate.burst, self.rate.per.mul_f64(self.refill()));
         match self.limiter.check_key_n(&key, count) {
             Ok(Ok(state)) => {

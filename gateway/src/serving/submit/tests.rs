@@ -294,7 +294,7 @@ async fn what_would_wait_past_its_deadline_is_not_taken() {
             deadline,
             lane,
             party,
-            tag: 0.0,
+            place: Place::default(),
             reply,
         };
         queue.push(entry, 1000, now)
