@@ -112,6 +112,10 @@ fn element(data: &TensorData, index: usize) -> String {
             let value = half::f16::from_bits(*bits).to_f32();
             format!("{value:?}")
         }),
+        TensorData::Bf16(v) => v.get(index).map(|bits| {
+            let value = half::bf16::from_bits(*bits).to_f32();
+            format!("{value:?}")
+        }),
         TensorData::Fp32(v) => v.get(index).map(|x| format!("{x:?}")),
         TensorData::Fp64(v) => v.get(index).map(|x| format!("{x:?}")),
         TensorData::Bytes(v) => {

@@ -25,6 +25,8 @@ pub enum Datatype {
     Int32,
     Int64,
     Fp16,
+    /// The upper 16 bits of an FP32: its range with three digits.
+    Bf16,
     Fp32,
     Fp64,
     /// Text or binary strings, one per element.
@@ -33,7 +35,7 @@ pub enum Datatype {
 
 impl Datatype {
     /// Every datatype, in the order of the protocol's table.
-    pub const ALL: [Datatype; 13] = [
+    pub const ALL: [Datatype; 14] = [
         Datatype::Bool,
         Datatype::Uint8,
         Datatype::Uint16,
@@ -44,6 +46,7 @@ impl Datatype {
         Datatype::Int32,
         Datatype::Int64,
         Datatype::Fp16,
+        Datatype::Bf16,
         Datatype::Fp32,
         Datatype::Fp64,
         Datatype::Bytes,
@@ -62,10 +65,22 @@ impl Datatype {
             Datatype::Int32 => "INT32",
             Datatype::Int64 => "INT64",
             Datatype::Fp16 => "FP16",
+            Datatype::Bf16 => "BF16",
             Datatype::Fp32 => "FP32",
             Datatype::Fp64 => "FP64",
             Datatype::Bytes => "BYTES",
         }
+    }
+
+    /// The bytes of one element; `None` for BYTES, whose elements differ in length.
+    pub fn size(self) -> Option<usize> {
+        Some(match self {
+            Datatype::Bool | Datatype::Uint8 | Datatype::Int8 => 1,
+            Datatype::Uint16 | Datatype::Int16 | Datatype::Fp16 | Datatype::Bf16 => 2,
+            Datatype::Uint32 | Datatype::Int32 | Datatype::Fp32 => 4,
+            Datatype::Uint64 | Datatype::Int64 | Datatype::Fp64 => 8,
+            Datatype::Bytes => return None,
+        })
     }
 }
 
@@ -78,7 +93,7 @@ impl fmt::Display for Datatype {
 /// A datatype name that the protocol does not have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "\"{0}\" is not a datatype: wanted one of BOOL, UINT8, UINT16, UINT32, UINT64, INT8, INT16, INT32, INT64, FP16, FP32, FP64, BYTES"
+    "\"{0}\" is not a datatype: wanted one of BOOL, UINT8, UINT16, UINT32, UINT64, INT8, INT16, INT32, INT64, FP16, BF16, FP32, FP64, BYTES"
 )]
 pub struct UnknownDatatype(pub String);
 
@@ -93,7 +108,8 @@ impl FromStr for Datatype {
     }
 }
 
-/// The elements of a tensor in row-major order. `Fp16` holds the raw IEEE 754 half bits.
+/// The elements of a tensor in row-major order. `Fp16` holds the raw IEEE 754 half bits, `Bf16`
+/// the upper 16 bits of an FP32.
 #[derive(Debug, Clone, PartialEq)]
 pub enum TensorData {
     Bool(Vec<bool>),
@@ -106,6 +122,7 @@ pub enum TensorData {
     Int32(Vec<i32>),
     Int64(Vec<i64>),
     Fp16(Vec<u16>),
+    Bf16(Vec<u16>),
     Fp32(Vec<f32>),
     Fp64(Vec<f64>),
     Bytes(Vec<Vec<u8>>),
@@ -126,6 +143,7 @@ macro_rules! with_elements {
             $crate::TensorData::Int32($v) => $body,
             $crate::TensorData::Int64($v) => $body,
             $crate::TensorData::Fp16($v) => $body,
+            $crate::TensorData::Bf16($v) => $body,
             $crate::TensorData::Fp32($v) => $body,
             $crate::TensorData::Fp64($v) => $body,
             $crate::TensorData::Bytes($v) => $body,
@@ -147,6 +165,7 @@ impl TensorData {
             Datatype::Int32 => Self::Int32(Vec::with_capacity(capacity)),
             Datatype::Int64 => Self::Int64(Vec::with_capacity(capacity)),
             Datatype::Fp16 => Self::Fp16(Vec::with_capacity(capacity)),
+            Datatype::Bf16 => Self::Bf16(Vec::with_capacity(capacity)),
             Datatype::Fp32 => Self::Fp32(Vec::with_capacity(capacity)),
             Datatype::Fp64 => Self::Fp64(Vec::with_capacity(capacity)),
             Datatype::Bytes => Self::Bytes(Vec::with_capacity(capacity)),
@@ -166,6 +185,7 @@ impl TensorData {
             Self::Int32(_) => Datatype::Int32,
             Self::Int64(_) => Datatype::Int64,
             Self::Fp16(_) => Datatype::Fp16,
+            Self::Bf16(_) => Datatype::Bf16,
             Self::Fp32(_) => Datatype::Fp32,
             Self::Fp64(_) => Datatype::Fp64,
             Self::Bytes(_) => Datatype::Bytes,
@@ -190,7 +210,8 @@ impl TensorData {
             };
         }
         copy!(
-            Bool, Uint8, Uint16, Uint32, Uint64, Int8, Int16, Int32, Int64, Fp16, Fp32, Fp64, Bytes
+            Bool, Uint8, Uint16, Uint32, Uint64, Int8, Int16, Int32, Int64, Fp16, Bf16, Fp32, Fp64,
+            Bytes
         )
     }
 
@@ -206,7 +227,8 @@ impl TensorData {
             };
         }
         join!(
-            Bool, Uint8, Uint16, Uint32, Uint64, Int8, Int16, Int32, Int64, Fp16, Fp32, Fp64, Bytes
+            Bool, Uint8, Uint16, Uint32, Uint64, Int8, Int16, Int32, Int64, Fp16, Bf16, Fp32, Fp64,
+            Bytes
         );
         true
     }

@@ -126,7 +126,8 @@ macro_rules! with_plain {
                 let $v = bits.reinterpret_cast::<half::f16>();
                 $body
             }
-            TensorData::Bytes($text) => $otherwise,
+            // Text, and what the runtime has no type for.
+            $text @ (TensorData::Bytes(_) | TensorData::Bf16(_)) => $otherwise,
         }
     };
 }
@@ -152,8 +153,11 @@ fn joined<'a>(
             .map(|a: tract_ndarray::ArrayD<String>| a.into_tensor())
             .map_err(|cause| broken(spec, cause.into()));
     }
+    let Some(runtime_type) = runtime_type(spec.datatype) else {
+        return Err(refused(spec, &format!("{} cannot be served", spec.datatype)));
+    };
     let joined = || -> TractResult<RuntimeTensor> {
-        let mut whole = RuntimeTensor::zero_dt(runtime_type(spec.datatype), shape)?;
+        let mut whole = RuntimeTensor::zero_dt(runtime_type, shape)?;
         let mut view = whole.try_as_plain_ram_mut()?;
         let mut at = 0;
         for chunk in chunks {
@@ -190,9 +194,9 @@ pub(crate) fn texts<'a>(
     Ok(texts)
 }
 
-/// The runtime's type for a datatype on the wire.
-pub(crate) fn runtime_type(datatype: Datatype) -> DatumType {
-    match datatype {
+/// The runtime's type for a datatype on the wire; `None` when it has none.
+pub(crate) fn runtime_type(datatype: Datatype) -> Option<DatumType> {
+    Some(match datatype {
         Datatype::Bool => DatumType::Bool,
         Datatype::Uint8 => DatumType::U8,
         Datatype::Uint16 => DatumType::U16,
@@ -203,10 +207,11 @@ pub(crate) fn runtime_type(datatype: Datatype) -> DatumType {
         Datatype::Int32 => DatumType::I32,
         Datatype::Int64 => DatumType::I64,
         Datatype::Fp16 => DatumType::F16,
+        Datatype::Bf16 => return None,
         Datatype::Fp32 => DatumType::F32,
         Datatype::Fp64 => DatumType::F64,
         Datatype::Bytes => DatumType::String,
-    }
+    })
 }
 
 #[cfg(test)]

@@ -53,7 +53,10 @@ pub(crate) fn spread_inputs(
     };
     let inputs = signature.inputs.iter().enumerate();
     let filled = inputs.map(|(place, spec)| {
-        let is_float = matches!(spec.datatype, Datatype::Fp16 | Datatype::Fp32 | Datatype::Fp64);
+        let is_float = matches!(
+            spec.datatype,
+            Datatype::Fp16 | Datatype::Bf16 | Datatype::Fp32 | Datatype::Fp64
+        );
         filled(spec, rows, |i| match (is_float, spread) {
             (false, _) | (true, Spread::Unit) => value(place, i),
             (true, Spread::Standard) => value(place, i) * 8.0 - 4.0,
@@ -88,6 +91,9 @@ fn elements(datatype: Datatype, values: impl Iterator<Item = f64>) -> TensorData
         Datatype::Int64 => TensorData::Int64(values.map(|v| v.round() as i64).collect()),
         Datatype::Fp16 => {
             TensorData::Fp16(values.map(|v| half::f16::from_f64(v).to_bits()).collect())
+        }
+        Datatype::Bf16 => {
+            TensorData::Bf16(values.map(|v| half::bf16::from_f64(v).to_bits()).collect())
         }
         Datatype::Fp32 => TensorData::Fp32(values.map(|v| v as f32).collect()),
         Datatype::Fp64 => TensorData::Fp64(values.collect()),

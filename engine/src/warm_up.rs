@@ -94,6 +94,7 @@ fn alike(a: &Tensor, b: &Tensor) -> bool {
             || (x - y).abs() <= TOLERANCE * x.abs().max(y.abs()).max(1.0)
     };
     let half = |bits: u16| f64::from(half::f16::from_bits(bits).to_f32());
+    let brain = |bits: u16| f64::from(half::bf16::from_bits(bits).to_f32());
     a.shape() == b.shape()
         && match (a.data(), b.data()) {
             (TensorData::Fp32(a), TensorData::Fp32(b)) => {
@@ -105,6 +106,10 @@ fn alike(a: &Tensor, b: &Tensor) -> bool {
             (TensorData::Fp16(a), TensorData::Fp16(b)) => {
                 // Half floats carry three digits.
                 a.iter().zip(b).all(|(x, y)| close(half(*x) / 10.0, half(*y) / 10.0))
+            }
+            (TensorData::Bf16(a), TensorData::Bf16(b)) => {
+                // And the other sixteen-bit floats barely more than two.
+                a.iter().zip(b).all(|(x, y)| close(brain(*x) / 100.0, brain(*y) / 100.0))
             }
             (a, b) => a == b,
         }

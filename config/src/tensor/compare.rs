@@ -155,6 +155,7 @@ pub fn has_non_finite(data: &TensorData) -> bool {
         TensorData::Fp64(v) => v.iter().any(|x| !x.is_finite()),
         // All bits of the exponent set.
         TensorData::Fp16(v) => v.iter().any(|bits| bits & 0x7c00 == 0x7c00),
+        TensorData::Bf16(v) => v.iter().any(|bits| bits & 0x7f80 == 0x7f80),
         _ => false,
     }
 }
@@ -171,6 +172,7 @@ fn numbers(data: &TensorData) -> Vec<f64> {
         TensorData::Int32(v) => v.iter().map(|x| f64::from(*x)).collect(),
         TensorData::Int64(v) => v.iter().map(|x| *x as f64).collect(),
         TensorData::Fp16(v) => v.iter().map(|bits| half::f16::from_bits(*bits).to_f64()).collect(),
+        TensorData::Bf16(v) => v.iter().map(|bits| half::bf16::from_bits(*bits).to_f64()).collect(),
         TensorData::Fp32(v) => v.iter().map(|x| f64::from(*x)).collect(),
         TensorData::Fp64(v) => v.clone(),
         TensorData::Bytes(_) => Vec::new(),
@@ -212,6 +214,16 @@ mod tests {
     }
 
     #[test]
+    fn sixteen_bit_floats_are_compared_as_numbers() {
+        let brains =
+            |bits: &[u16]| Tensor::new(vec![bits.len()], TensorData::Bf16(bits.to_vec())).unwrap();
+        // 1.0 and its upper neighbour, 1.0078125.
+        let found = compare(&brains(&[0x3f80]), &brains(&[0x3f81]), 0.0, 0.0).unwrap();
+        assert_eq!((found.beyond, found.max_absolute), (1, 0.007_812_5));
+        assert!(compare(&brains(&[0x3f80]), &brains(&[0x3f81]), 0.01, 0.0).unwrap().is_within());
+    }
+
+    #[test]
     fn strings_must_be_equal_and_shapes_too() {
         let text =
             |s: &str| Tensor::new(vec![1], TensorData::Bytes(vec![s.as_bytes().to_vec()])).unwrap();
@@ -227,6 +239,8 @@ mod tests {
         assert!(has_non_finite(&TensorData::Fp16(vec![0x3c00, 0x7c00])));
         assert!(has_non_finite(&TensorData::Fp64(vec![f64::NAN])));
         assert!(!has_non_finite(&TensorData::Fp16(vec![0x3c00, 0xbc00])));
+        assert!(has_non_finite(&TensorData::Bf16(vec![0x3f80, 0xff80])));
+        assert!(!has_non_finite(&TensorData::Bf16(vec![0x3f80, 0x7f7f])));
         assert!(!has_non_finite(&TensorData::Int64(vec![i64::MAX])));
     }
 }

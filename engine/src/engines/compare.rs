@@ -73,7 +73,8 @@ fn unlike(
 }
 
 /// The first element that differs: numbers by more than a thousandth (above 1: relative; half
-/// floats, which carry three digits: a hundredth), everything else at all.
+/// floats, which carry three digits: a hundredth; BF16, which carries two: a tenth), everything
+/// else at all.
 fn different(tract: &Ready, ours: &[Tensor], theirs: &[Tensor]) -> Option<String> {
     let outputs = tract.signature.outputs.iter().zip(ours.iter().zip(theirs));
     outputs.into_iter().find_map(|(spec, (a, b))| {
@@ -92,6 +93,9 @@ fn different(tract: &Ready, ours: &[Tensor], theirs: &[Tensor]) -> Option<String
             (TensorData::Fp64(a), TensorData::Fp64(b)) => first_apart(a, b, 1e-3, |x| *x),
             (TensorData::Fp16(a), TensorData::Fp16(b)) => {
                 first_apart(a, b, 1e-2, |x| half::f16::from_bits(*x).to_f64())
+            }
+            (TensorData::Bf16(a), TensorData::Bf16(b)) => {
+                first_apart(a, b, 1e-1, |x| half::bf16::from_bits(*x).to_f64())
             }
             (a, b) if a == b => None,
             (TensorData::Int64(a), TensorData::Int64(b)) => {

@@ -56,6 +56,10 @@ fn unfit_inputs_are_refused_by_name() {
     assert!(wrong(&spec(Datatype::Fp32, &[-1, 2]), &[&[]]).contains("missing"));
     let wide = [Tensor::new(vec![1, 3], TensorData::Fp32(vec![0.0; 3])).unwrap()];
     assert!(wrong(&spec(Datatype::Fp32, &[-1, -1]), &[&floats, &wide]).contains("batch"));
+    let brains = [Tensor::new(vec![1, 2], TensorData::Bf16(vec![0x3f80; 2])).unwrap()];
+    let of_brains = spec(Datatype::Bf16, &[-1, 2]);
+    assert!(wrong(&of_brains, &[&brains]).contains("BF16 cannot be served"));
+    assert!(wrong(&of_brains, &[&brains, &brains]).contains("BF16 cannot be served"));
     let latin1 = [Tensor::new(vec![2], TensorData::Bytes(vec![b"a".into(), vec![0xe9]])).unwrap()];
     assert!(wrong(&spec(Datatype::Bytes, &[-1]), &[&latin1]).contains("element 1"));
 }

@@ -28,7 +28,7 @@ pub(crate) fn build(
 ) -> Result<Built, Error> {
     let failed = |cause| Error::because(ErrorKind::Load, "optimising the model", cause);
     let mut model = model.clone();
-    let (facts, rows) = input_facts(&model, inputs, candidate);
+    let (facts, rows) = input_facts(&model, inputs, candidate)?;
     for (slot, fact) in facts.iter().enumerate() {
         model.set_input_fact(slot, as_fact(fact)).map_err(failed)?;
     }

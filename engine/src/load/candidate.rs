@@ -11,6 +11,7 @@ use tract_onnx::prelude::{
 };
 
 use super::declared::{Axis, DeclaredInput};
+use crate::error::{Error, ErrorKind};
 use crate::exchange::runtime_type;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,11 +57,14 @@ pub(crate) fn may_batch(inputs: &[DeclaredInput]) -> bool {
 }
 
 /// Gives the model's inputs the facts of `candidate`; returns them and the rows symbol.
+///
+/// # Errors
+/// [`ErrorKind::Signature`] for an input whose datatype the runtime does not have.
 pub(crate) fn input_facts(
     model: &InferenceModel,
     inputs: &[DeclaredInput],
     candidate: Candidate,
-) -> (Vec<(DatumType, TVec<TDim>)>, Symbol) {
+) -> Result<(Vec<(DatumType, TVec<TDim>)>, Symbol), Error> {
     // Fresh symbols: the file may use the name N for something else.
     let rows = model.symbols.new_with_prefix("N");
     let mut named: HashMap<String, Symbol> = HashMap::new();
@@ -79,10 +83,16 @@ pub(crate) fn input_facts(
         .iter()
         .map(|input| {
             let dims: TVec<TDim> = input.axes.iter().enumerate().map(|(i, a)| dim(i, a)).collect();
-            (runtime_type(input.datatype), dims)
+            let (name, datatype) = (&input.name, input.datatype);
+            let runtime_type = runtime_type(datatype).ok_or_else(|| {
+                let message =
+                    format!("loading the model: input \"{name}\": {datatype} cannot be served");
+                Error::new(ErrorKind::Signature, message)
+            })?;
+            Ok((runtime_type, dims))
         })
-        .collect();
-    (facts, rows)
+        .collect::<Result<_, Error>>()?;
+    Ok((facts, rows))
 }
 
 pub(crate) fn as_fact((datum_type, dims): &(DatumType, TVec<TDim>)) -> InferenceFact {

@@ -24,6 +24,7 @@ pub(super) fn datatype(of: TensorElementType) -> Option<Datatype> {
         TensorElementType::Int32 => Datatype::Int32,
         TensorElementType::Int64 => Datatype::Int64,
         TensorElementType::Float16 => Datatype::Fp16,
+        TensorElementType::Bfloat16 => Datatype::Bf16,
         TensorElementType::Float32 => Datatype::Fp32,
         TensorElementType::Float64 => Datatype::Fp64,
         TensorElementType::String => Datatype::Bytes,
@@ -72,6 +73,7 @@ pub(super) fn gather<'a>(
         Datatype::Int32 => value!(Int32, v => v.as_slice()),
         Datatype::Int64 => value!(Int64, v => v.as_slice()),
         Datatype::Fp16 => value!(Fp16, v => v.reinterpret_cast::<half::f16>()),
+        Datatype::Bf16 => value!(Bf16, v => v.reinterpret_cast::<half::bf16>()),
         Datatype::Fp32 => value!(Fp32, v => v.as_slice()),
         Datatype::Fp64 => value!(Fp64, v => v.as_slice()),
         Datatype::Bytes => {
@@ -130,6 +132,7 @@ pub(super) fn scatter(
         Datatype::Int32 => tensors!(i32, Int32, v => v.to_vec()),
         Datatype::Int64 => tensors!(i64, Int64, v => v.to_vec()),
         Datatype::Fp16 => tensors!(half::f16, Fp16, v => v.reinterpret_cast().to_vec()),
+        Datatype::Bf16 => tensors!(half::bf16, Bf16, v => v.reinterpret_cast().to_vec()),
         Datatype::Fp32 => tensors!(f32, Fp32, v => v.to_vec()),
         Datatype::Fp64 => tensors!(f64, Fp64, v => v.to_vec()),
         Datatype::Bytes => {

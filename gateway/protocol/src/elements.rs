@@ -60,7 +60,7 @@ integer! {
     i64: "a whole number from -9223372036854775808 to 9223372036854775807"
 }
 
-/// UINT16; FP16 shares its storage but never comes as JSON (see [`append_json`]).
+/// UINT16; FP16 and BF16 share its storage but never come as JSON (see [`append_json`]).
 impl Element for u16 {
     const WANTED: &'static str = "a whole number from 0 to 65535";
     fn from_u64(n: u64) -> Result<Self, Unfit> {
@@ -178,12 +178,12 @@ impl<'de> DeserializeSeed<'de> for Append<'_> {
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
         let Self { data, nesting, label, depth } = self;
-        if data.datatype() == Datatype::Fp16 {
+        let datatype = data.datatype();
+        if matches!(datatype, Datatype::Fp16 | Datatype::Bf16) {
             return Err(D::Error::custom(format_args!(
-                "{label}: FP16 cannot be sent as JSON, send FP32 to a model that takes it"
+                "{label}: {datatype} cannot be sent as JSON: wanted binary tensor data (parameter binary_data_size)"
             )));
         }
-        let datatype = data.datatype();
         with_elements!(data, out => Sink { out, nesting, label, datatype, depth }.deserialize(json))
     }
 }

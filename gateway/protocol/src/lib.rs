@@ -11,6 +11,7 @@ pub mod elements;
 mod error;
 pub mod golden;
 mod output;
+pub mod raw;
 pub mod v1;
 pub mod v2;
 mod write;

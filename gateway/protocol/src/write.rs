@@ -50,13 +50,8 @@ impl Written for Vec<u8> {
     }
 }
 
-/// Half floats as numbers: every one is exact in FP32.
-fn widen_halves(halves: &[u16]) -> Vec<f32> {
-    halves.iter().map(|bits| half_to_f32(*bits)).collect()
-}
-
-/// IEEE 754 binary16 to binary32.
-fn half_to_f32(bits: u16) -> f32 {
+/// IEEE 754 binary16 to binary32: every one is exact.
+pub(crate) fn half_to_f32(bits: u16) -> f32 {
     let sign = if bits & 0x8000 == 0 { 1.0 } else { -1.0 };
     let (exponent, fraction) = (i32::from((bits >> 10) & 0x1f), f32::from(bits & 0x3ff));
     match exponent {
@@ -67,14 +62,24 @@ fn half_to_f32(bits: u16) -> f32 {
     }
 }
 
+/// The upper 16 bits of an FP32 to that FP32.
+pub(crate) fn brain_to_f32(bits: u16) -> f32 {
+    f32::from_bits(u32::from(bits) << 16)
+}
+
 /// All elements in one flat array.
 pub(crate) fn flat(out: &mut Vec<u8>, data: &TensorData) {
     range(out, data, 0, data.len());
 }
 
+fn widened(narrow: &[u16], widen: fn(u16) -> f32) -> Vec<f32> {
+    narrow.iter().map(|bits| widen(*bits)).collect()
+}
+
 fn range(out: &mut Vec<u8>, data: &TensorData, from: usize, to: usize) {
     match data {
-        TensorData::Fp16(halves) => f32::write(&widen_halves(&halves[from..to]), out),
+        TensorData::Fp16(v) => f32::write(&widened(&v[from..to], half_to_f32), out),
+        TensorData::Bf16(v) => f32::write(&widened(&v[from..to], brain_to_f32), out),
         data => with_elements!(data, v => Written::write(&v[from..to], out)),
     }
 }
@@ -146,5 +151,9 @@ mod tests {
         assert!(half_to_f32(0x7e00).is_nan());
         assert_eq!(half_to_f32(0xfc00), f32::NEG_INFINITY);
         assert_eq!(text(&[2], &TensorData::Fp16(vec![0x3c00, 0x7e00])), "[1.0,null]");
+        assert_eq!(
+            text(&[3], &TensorData::Bf16(vec![0x3f80, 0xc049, 0x7fc0])),
+            "[1.0,-3.140625,null]"
+        );
     }
 }

@@ -154,6 +154,7 @@ fn spoilt(tensor: Tensor) -> Tensor {
         TensorData::Fp32(v) => v.fill(f32::NAN),
         TensorData::Fp64(v) => v.fill(f64::NAN),
         TensorData::Fp16(v) => v.fill(0x7e00),
+        TensorData::Bf16(v) => v.fill(0x7fc0),
         TensorData::Int64(v) => v.fill(0),
         TensorData::Int32(v) => v.fill(0),
         TensorData::Bytes(v) => v.iter_mut().for_each(Vec::clear),

@@ -243,6 +243,9 @@ fn elements(data: &TensorData, room: &mut usize) -> Vec<Value> {
         TensorData::Fp16(v) => {
             first(v.iter().map(|x| float(half::f16::from_bits(*x).to_f64(), |n| json!(n))), room)
         }
+        TensorData::Bf16(v) => {
+            first(v.iter().map(|x| float(half::bf16::from_bits(*x).to_f64(), |n| json!(n))), room)
+        }
         // As FP64 a number such as 0.1 would get digits that nobody sent.
         TensorData::Fp32(v) => {
             let shortest = |x: f32| json!(x.to_string().parse::<f64>().unwrap_or(f64::from(x)));
