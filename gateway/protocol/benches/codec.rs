@@ -89,7 +89,7 @@ fn encode(c: &mut Criterion) {
             id: Some("a-request"),
             outputs: &[("y", &tensor).into()],
         };
-        group.throughput(Throughput::Bytes(v2::encode(&answer).len() as u64));
+        group.throughput(Throughput::Bytes(v2::encode(&answer).body.len() as u64));
         group.bench_function(BenchmarkId::new("v2", format!("{rows}x{width}")), |b| {
             b.iter(|| v2::encode(black_box(&answer)));
         });

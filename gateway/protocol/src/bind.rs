@@ -117,15 +117,15 @@ fn described(spec: &TensorSpec) -> String {
 }
 
 /// The positions of the requested outputs in the signature, or of all when none is asked for.
-pub fn requested_outputs(
-    asked: Option<&[String]>,
+pub fn requested_outputs<N: AsRef<str>>(
+    asked: Option<&[N]>,
     signature: &Signature,
 ) -> Result<Vec<usize>, BadRequest> {
     let Some(asked) = asked else {
         return Ok((0..signature.outputs.len()).collect());
     };
     let mut places = Vec::with_capacity(asked.len());
-    for name in asked {
+    for name in asked.iter().map(AsRef::as_ref) {
         let Some(place) = signature.output_index(name) else {
             let known = listed(&signature.outputs);
             let name = shown(name);
@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn outputs_come_as_asked_for() {
         let names = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
-        assert_eq!(requested_outputs(None, &signature()), Ok(vec![0, 1]));
+        assert_eq!(requested_outputs(None::<&[String]>, &signature()), Ok(vec![0, 1]));
         assert_eq!(requested_outputs(Some(&names(&["c"])), &signature()), Ok(vec![1]));
         assert!(requested_outputs(Some(&names(&["c", "c"])), &signature()).is_err());
         assert!(requested_outputs(Some(&names(&["z"])), &signature()).is_err());

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use weighbridge_config::{Datatype, TensorData, with_elements};
 
+use crate::bare;
 use crate::error::{BadRequest, shown};
 
 /// Arrays may nest this deep: more axes than any model has.
@@ -81,6 +82,9 @@ impl Element for f32 {
         // JSON has no infinity: one that appears here is a number FP32 cannot hold.
         if narrow.is_infinite() { Err(Unfit(Self::WANTED)) } else { Ok(narrow) }
     }
+    fn from_str(text: &str) -> Result<Self, Unfit> {
+        bare::number(text).map(|n| n as f32).ok_or(Unfit(Self::WANTED))
+    }
     fn from_null() -> Result<Self, Unfit> {
         Ok(f32::NAN)
     }
@@ -96,6 +100,9 @@ impl Element for f64 {
     }
     fn from_f64(n: f64) -> Result<Self, Unfit> {
         Ok(n)
+    }
+    fn from_str(text: &str) -> Result<Self, Unfit> {
+        bare::number(text).ok_or(Unfit(Self::WANTED))
     }
     fn from_null() -> Result<Self, Unfit> {
         Ok(f64::NAN)

@@ -9,6 +9,8 @@ use crate::write;
 pub struct Output<'a> {
     pub name: &'a str,
     pub tensor: &'a Tensor,
+    /// Whether a `/v2` answer carries it as bytes.
+    pub binary: bool,
     /// Names of the elements of each row of a `[rows, labels]` tensor; empty when the answer
     /// shall not name them.
     labels: &'a [String],
@@ -16,7 +18,7 @@ pub struct Output<'a> {
 
 impl<'a> From<(&'a str, &'a Tensor)> for Output<'a> {
     fn from((name, tensor): (&'a str, &'a Tensor)) -> Self {
-        Self { name, tensor, labels: &[] }
+        Self { name, tensor, binary: false, labels: &[] }
     }
 }
 
@@ -27,6 +29,11 @@ impl<'a> Output<'a> {
             self.labels = labels;
         }
         self
+    }
+
+    /// The same output, as bytes if `binary`.
+    pub fn as_binary(self, binary: bool) -> Self {
+        Self { binary, ..self }
     }
 
     pub(crate) fn is_labelled(&self) -> bool {

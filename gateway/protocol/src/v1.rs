@@ -14,6 +14,7 @@ use serde::de::{
 };
 use weighbridge_config::{Signature, Tensor, TensorData, V1Dialect};
 
+use crate::bare;
 use crate::bind::NamedTensor;
 use crate::elements::{Append, Nesting};
 use crate::error::{BadRequest, shown};
@@ -31,12 +32,17 @@ pub enum Form {
 
 /// Decodes the body of `POST /v1/models/{m}:predict` with the model's signature.
 pub fn decode(body: &[u8], signature: &Signature) -> Result<(Form, Vec<NamedTensor>), BadRequest> {
-    let mut reader = serde_json::Deserializer::from_slice(body);
-    let mut columns = Columns::new(signature);
-    let form = Predict { columns: &mut columns }
-        .deserialize(&mut reader)
-        .map_err(|e| BadRequest::json(&e))?;
-    reader.end().map_err(|e| BadRequest::json(&e))?;
+    let read = |body: &[u8]| {
+        let mut reader = serde_json::Deserializer::from_slice(body);
+        let mut columns = Columns::new(signature);
+        let form = Predict { columns: &mut columns }.deserialize(&mut reader)?;
+        reader.end()?;
+        Ok((form, columns))
+    };
+    let has_mark = |(_, columns): &(Form, Columns<'_>)| {
+        columns.columns.iter().any(|column| bare::is_in(&column.data))
+    };
+    let (form, columns) = bare::decode(body, read, has_mark)?;
     Ok((form, columns.into_tensors()?))
 }
 

@@ -67,6 +67,18 @@ pub(crate) fn brain_to_f32(bits: u16) -> f32 {
     f32::from_bits(u32::from(bits) << 16)
 }
 
+/// How many elements are NaN or infinite.
+pub(crate) fn non_finite(data: &TensorData) -> usize {
+    match data {
+        TensorData::Fp32(v) => v.iter().filter(|x| !x.is_finite()).count(),
+        TensorData::Fp64(v) => v.iter().filter(|x| !x.is_finite()).count(),
+        // All bits of the exponent set.
+        TensorData::Fp16(v) => v.iter().filter(|bits| *bits & 0x7c00 == 0x7c00).count(),
+        TensorData::Bf16(v) => v.iter().filter(|bits| *bits & 0x7f80 == 0x7f80).count(),
+        _ => 0,
+    }
+}
+
 /// All elements in one flat array.
 pub(crate) fn flat(out: &mut Vec<u8>, data: &TensorData) {
     range(out, data, 0, data.len());

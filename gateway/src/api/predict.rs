@@ -191,7 +191,7 @@ async fn infer(
             id: decoded.id.as_deref(),
             outputs: &named,
         });
-        Ok(respond(&routed, &served, standings, encoded))
+        Ok(respond(&routed, &served, standings, encoded.body))
     };
     answered.await.map_err(|stop: Stop| stop.told(model))
 }
