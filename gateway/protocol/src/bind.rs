@@ -4,6 +4,9 @@ use weighbridge_config::{Signature, Tensor, TensorSpec};
 
 use crate::error::{BadRequest, shown};
 
+/// Rows of no elements take no bytes of a body, so that nothing else would bound their number.
+const MOST_EMPTY_ROWS: usize = 65_536;
+
 /// A tensor as a request names it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NamedTensor {
@@ -52,6 +55,11 @@ fn common_rows(inputs: &[Tensor], signature: &Signature) -> Result<usize, BadReq
         }
         if came == 0 {
             return Err(BadRequest(format!("input \"{name}\" has no rows: wanted at least one")));
+        }
+        if came > MOST_EMPTY_ROWS && tensor.data().is_empty() {
+            return Err(BadRequest(format!(
+                "input \"{name}\" has {came} rows of no elements: wanted at most {MOST_EMPTY_ROWS}"
+            )));
         }
     }
     Ok(rows)
@@ -205,6 +213,18 @@ mod tests {
             let error = bind(came, &signature()).unwrap_err().to_string();
             assert!(error.contains(text), "{error} should contain {text}");
         }
+    }
+
+    #[test]
+    fn rows_of_no_elements_are_bounded() {
+        let signature = Signature {
+            inputs: vec![spec("x", Datatype::Fp32, &[-1, -1])],
+            outputs: vec![],
+            batchable: true,
+        };
+        assert_eq!(bind(vec![floats("x", &[65_536, 0])], &signature).unwrap().rows, 65_536);
+        let error = bind(vec![floats("x", &[1 << 60, 0])], &signature).unwrap_err().0;
+        assert!(error.contains("1152921504606846976 rows of no elements"), "{error}");
     }
 
     #[test]

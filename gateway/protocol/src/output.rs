@@ -2,7 +2,7 @@
 
 use weighbridge_config::Tensor;
 
-use crate::write;
+use crate::write::{self, Style};
 
 /// A named tensor; with labels, its last axis is also written by label.
 #[derive(Debug, Clone, Copy)]
@@ -40,20 +40,25 @@ impl<'a> Output<'a> {
         !self.labels.is_empty()
     }
 
+    /// The name of column `index`, if the columns have names.
+    pub(crate) fn label(&self, index: usize) -> Option<&'a str> {
+        self.labels.get(index).map(String::as_str)
+    }
+
     /// One object per row: `[{"a":0.9,"b":0.1}]`.
-    pub(crate) fn write_by_label(&self, out: &mut Vec<u8>) {
+    pub(crate) fn write_by_label(&self, out: &mut Vec<u8>, style: Style) {
         out.push(b'[');
         for row in 0..self.tensor.rows() {
             if row > 0 {
                 out.push(b',');
             }
-            self.write_row_by_label(out, row);
+            self.write_row_by_label(out, row, style);
         }
         out.push(b']');
     }
 
     /// `{"a":0.9,"b":0.1}`
-    pub(crate) fn write_row_by_label(&self, out: &mut Vec<u8>, row: usize) {
+    pub(crate) fn write_row_by_label(&self, out: &mut Vec<u8>, row: usize, style: Style) {
         out.push(b'{');
         for (column, label) in self.labels.iter().enumerate() {
             if column > 0 {
@@ -61,7 +66,8 @@ impl<'a> Output<'a> {
             }
             write::string(out, label);
             out.push(b':');
-            write::nested(out, &[], self.tensor.data(), row * self.labels.len() + column);
+            let place = row * self.labels.len() + column;
+            write::nested(out, &[], self.tensor.data(), place, style);
         }
         out.push(b'}');
     }
@@ -80,7 +86,7 @@ mod tests {
         let scores = Tensor::new(vec![2, 2], scores).unwrap();
         let output = Output::from(("p", &scores)).labelled(&labels);
         let mut out = Vec::new();
-        output.write_by_label(&mut out);
+        output.write_by_label(&mut out, Style::default());
         let wanted = r#"[{"a \"b\"":0.25,"c":null},{"a \"b\"":1.0,"c":0.0}]"#;
         assert_eq!(String::from_utf8(out).unwrap(), wanted);
         let column = Tensor::new(vec![2], TensorData::Int64(vec![0, 1])).unwrap();

@@ -1,7 +1,8 @@
 //! Answers: JSON, behind which the outputs stand that were wanted as bytes.
 
 use crate::output::Output;
-use crate::{raw, write};
+use crate::raw;
+use crate::write::{self, Style};
 
 /// The parameter of an output in JSON that says how many of its elements are `null` because they
 /// are NaN or infinite, for which JSON has no word. Outputs as bytes are exact.
@@ -81,7 +82,7 @@ fn json(out: &mut Vec<u8>, output: &Output<'_>) {
         }
     }
     if output.is_labelled() {
-        output.write_by_label(parameters.named("by_label"));
+        output.write_by_label(parameters.named("by_label"), Style::default());
     }
     parameters.end();
     if !binary {

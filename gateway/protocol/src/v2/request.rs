@@ -291,6 +291,7 @@ impl<'de> Visitor<'de> for Input<'_> {
                             nesting,
                             label: &label,
                             depth: 0,
+                            base64: false,
                         })?;
                         got.data = Some(data);
                     }
