@@ -212,7 +212,20 @@ impl<'de> DeserializeSeed<'de> for Append<'_> {
                 "{label}: {datatype} cannot be sent as JSON: wanted binary tensor data (parameter binary_data_size)"
             )));
         }
-        with_elements!(data, out => Sink { out, nesting, label, datatype, depth, base64 }.deserialize(json))
+        let read = with_elements!(data, out => {
+            Sink { out, nesting, label, datatype, depth, base64 }.deserialize(json)
+        });
+        read.map_err(|error| {
+            // The reader refuses such values before an element could, and does not know whose
+            // they are.
+            const OF_VALUES: [&str; 3] = ["number out of range", "unexpected end of hex", "lone"];
+            let text = error.to_string();
+            if !OF_VALUES.iter().any(|start| text.starts_with(start)) {
+                return error;
+            }
+            let told = text.split_once(" at line ").map_or(text.as_str(), |(told, _)| told);
+            D::Error::custom(format_args!("{label}: {told}"))
+        })
     }
 }
 

@@ -99,6 +99,11 @@ impl<'a> Columns<'a> {
         self.columns.iter().map(|column| column.values).collect()
     }
 
+    /// How many elements input number `place` has.
+    pub(super) fn elements(&self, place: usize) -> usize {
+        self.columns[place].data.len()
+    }
+
     /// Whether input number `place` got a value since `before`.
     pub(super) fn has_more(&self, place: usize, before: &[usize]) -> bool {
         before.get(place).is_some_and(|values| self.columns[place].values != *values)

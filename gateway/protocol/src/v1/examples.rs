@@ -12,10 +12,10 @@ use super::columns::{Columns, Key};
 use super::predict::check_signature_name;
 use crate::error::BadRequest;
 
-/// The text that a context may grow to when it is put into all examples: so many times the body,
+/// The memory that a context may take when it is put into all examples: so many times the body,
 /// and this much besides. A long context and many examples would fill the memory else.
-const CONTEXT_GROWTH: usize = 4;
-const CONTEXT_SPARE_BYTES: usize = 64 * 1024;
+const CONTEXT_GROWTH: usize = 8;
+const CONTEXT_SPARE_BYTES: usize = 16 * 1024;
 
 pub(super) fn read<'s>(
     body: &[u8],
@@ -86,7 +86,7 @@ impl<'de> Visitor<'de> for Whole {
 /// The values that examples take which lack them, by place of the input.
 struct Context<'de> {
     values: Vec<Option<&'de RawValue>>,
-    /// The bytes of text that may still be put into examples.
+    /// The bytes of elements that may still be put into examples.
     room: usize,
 }
 
@@ -179,15 +179,21 @@ impl<'de> Visitor<'de> for Row<'_, '_, '_> {
             let Some(value) = value.filter(|_| !self.columns.has_more(place, &before)) else {
                 continue;
             };
-            let left = self.context.room.checked_sub(value.get().len());
-            self.context.room = left.ok_or_else(|| {
+            let elements_before = self.columns.elements(place);
+            let mut reader = serde_json::Deserializer::from_str(value.get());
+            let read = self.columns.append(place).deserialize(&mut reader);
+            read.map_err(|e| A::Error::custom(BadRequest::text(&e)))?;
+            let more = self.columns.elements(place) - elements_before;
+            // Texts are their place in the list and, about, what was written.
+            let taken = match self.columns.signature.inputs[place].datatype.size() {
+                Some(size) => more * size,
+                None => more * size_of::<Vec<u8>>() + value.get().len(),
+            };
+            self.context.room = self.context.room.checked_sub(taken).ok_or_else(|| {
                 A::Error::custom(
                     "context: put into all examples its values are far longer than the body, wanted them in the examples that need them",
                 )
             })?;
-            let mut reader = serde_json::Deserializer::from_str(value.get());
-            let read = self.columns.append(place).deserialize(&mut reader);
-            read.map_err(|e| A::Error::custom(BadRequest::text(&e)))?;
         }
         self.columns.all_came(&before)
     }

@@ -149,7 +149,7 @@ fn base64_stands_for_elements_of_bytes() {
         r#"{"inputs":[{"b64":"/wA="},{"b64":"YQ"}]}"#,
         r#"{"inputs":{"image":[{"b64":"/wA="},"a"]}}"#,
     ] {
-        assert_eq!(tensors(body, &text_input()).1, [wanted.clone()], "{body}");
+        assert_eq!(tensors(body, &text_input()).1, std::slice::from_ref(&wanted), "{body}");
     }
     // An input of that name is an input.
     let inputs = vec![spec("b64", Datatype::Bytes, &[-1])];

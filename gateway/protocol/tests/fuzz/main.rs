@@ -1,0 +1,186 @@
+//! Every decoder under altered bodies: none may panic, none may take memory beyond a small
+//! multiple of the body, and what is decoded must survive being encoded and decoded again.
+//!
+//! Each target is a function of bytes. It runs on its committed corpus and on bodies made from
+//! that by a seeded chance, so that a failure comes again: its body is printed.
+//! `WEIGHBRIDGE_FUZZ_ROUNDS` makes the run longer.
+
+mod mutate;
+mod targets;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use mutate::Mutator;
+
+/// A decoder may hold so many times the body at once. The worst are lists of empty texts, whose
+/// elements take 24 bytes for 3 of the body, while the list moves to a place twice as large.
+const MOST_PER_BYTE: u64 = 32;
+/// And this much besides, for texts of errors and small buffers.
+const SPARE_BYTES: u64 = 64 * 1024;
+
+type Target = fn(&[u8]) -> bool;
+
+#[allow(clippy::disallowed_methods, reason = "a test has no settings")]
+fn rounds() -> usize {
+    let asked = std::env::var("WEIGHBRIDGE_FUZZ_ROUNDS").ok().and_then(|text| text.parse().ok());
+    asked.unwrap_or(if cfg!(debug_assertions) { 2_000 } else { 60_000 })
+}
+
+fn corpus(name: &str) -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(name);
+    let entries = std::fs::read_dir(folder).unwrap();
+    let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(!files.is_empty(), "{name} has no corpus");
+    files.iter().map(|file| std::fs::read(file).unwrap()).collect()
+}
+
+/// Runs `target`: whether it took `body`, or what is wrong with it.
+fn run(target: Target, body: &[u8]) -> Result<bool, String> {
+    let mut took = None;
+    let memory = allocation_counter::measure(|| {
+        took = catch_unwind(AssertUnwindSafe(|| target(body))).ok();
+    });
+    let took = took.ok_or("it panicked")?;
+    let most = MOST_PER_BYTE * body.len() as u64 + SPARE_BYTES;
+    if memory.bytes_max > most {
+        return Err(format!("it held {} bytes for a body of {}", memory.bytes_max, body.len()));
+    }
+    Ok(took)
+}
+
+fn fuzz(name: &str, target: Target) {
+    let mut pool = corpus(name);
+    for body in &pool {
+        if let Err(mistake) = run(target, body) {
+            panic!("{name}: {mistake}: b\"{}\"", body.escape_ascii());
+        }
+    }
+    let mut mutator = Mutator::new(name);
+    let mut taken = 0;
+    for round in 0..rounds() {
+        let body = mutator.body(&pool);
+        match run(target, &body) {
+            // Changes upon changes, yet never far from what is taken.
+            Ok(true) => {
+                taken += 1;
+                mutator.keep(&mut pool, body);
+            }
+            Ok(false) => {}
+            Err(mistake) => {
+                panic!("{name}, round {round}: {mistake}: b\"{}\"", body.escape_ascii());
+            }
+        }
+    }
+    // Where nearly nothing is taken, nearly nothing was tried.
+    assert!(taken * 50 >= rounds(), "{name}: only {taken} of {} bodies were taken", rounds());
+}
+
+#[test]
+fn v2_json() {
+    fuzz("v2_json", targets::v2_json);
+}
+
+#[test]
+fn v2_binary() {
+    fuzz("v2_binary", targets::v2_binary);
+}
+
+#[test]
+fn v2_raw() {
+    fuzz("v2_raw", targets::v2_raw);
+}
+
+#[test]
+fn v1_predict() {
+    fuzz("v1_predict", targets::v1_predict);
+}
+
+#[test]
+fn v1_examples() {
+    fuzz("v1_examples", targets::v1_examples);
+}
+
+#[test]
+fn raw_tensor() {
+    fuzz("raw_tensor", targets::raw_tensor);
+}
+
+#[test]
+fn golden() {
+    fuzz("golden", targets::golden);
+}
+
+/// Bodies that only grow: the worst that is known for each decoder.
+#[test]
+fn long_bodies_take_memory_in_proportion() {
+    let list = |element: &str, count: usize| vec![element; count].join(",");
+    let many = 200_000;
+    let v2 = |datatype: &str, shape: &str, data: String| {
+        format!(
+            r#"{{"inputs":[{{"name":"x","datatype":"{datatype}","shape":{shape},"data":[{data}]}}]}}"#
+        )
+    };
+    let late = format!(
+        r#"{{"inputs":[{{"name":"x","data":[{}],"shape":[{many}],"datatype":"FP64"}}]}}"#,
+        list("0", many)
+    );
+    let parameters: Vec<String> = (0..many).map(|i| format!("\"{i}\":{i}")).collect();
+    let cases: Vec<(&str, Target, String)> = vec![
+        ("FP64", targets::v2_json, v2("FP64", "[200000]", list("0", many))),
+        ("late FP64", targets::v2_json, late),
+        ("words", targets::v2_json, v2("FP64", "[200000]", list("NaN", many))),
+        ("texts", targets::v2_json, v2("BYTES", "[200000]", list("\"\"", many))),
+        ("huge shape", targets::v2_json, v2("FP64", "[4611686018427387904]", list("0", many))),
+        ("lists", targets::v2_json, v2("FP64", "[200000,0]", list("[]", many))),
+        ("axes", targets::v2_json, v2("FP64", &format!("[{}]", list("0", many)), "0".into())),
+        ("inputs", targets::v2_json, format!("{{\"inputs\":[{}]}}", list("{}", many))),
+        (
+            "outputs",
+            targets::v2_json,
+            format!(r#"{{"inputs":[],"outputs":[{}]}}"#, list(r#"{"name":""}"#, many)),
+        ),
+        (
+            "parameters",
+            targets::v2_json,
+            format!(r#"{{"inputs":[],"parameters":{{{}}}}}"#, parameters.join(",")),
+        ),
+        ("nesting", targets::v2_json, "[".repeat(many)),
+        ("instances", targets::v1_predict, format!("{{\"instances\":[{}]}}", list("0", many))),
+        ("texts", targets::v1_predict, format!("{{\"inputs\":[{}]}}", list("\"\"", many))),
+        ("words", targets::v1_predict, format!("{{\"inputs\":[{}]}}", list("NaN", many))),
+        (
+            "base64",
+            targets::v1_predict,
+            format!("{{\"inputs\":[{}]}}", list(r#"{"b64":""}"#, many)),
+        ),
+        (
+            "context",
+            targets::v1_examples,
+            format!(
+                r#"{{"context":{{"x":[{}]}},"examples":[{}]}}"#,
+                list("0", 1000),
+                list("{}", 1000)
+            ),
+        ),
+        (
+            "texts of a context",
+            targets::v1_examples,
+            format!(
+                r#"{{"context":{{"x":[{}]}},"examples":[{}]}}"#,
+                list("\"\"", 1000),
+                list("{}", 1000)
+            ),
+        ),
+        ("cases", targets::golden, format!("{{\"cases\":[{}]}}", list("0", many))),
+    ];
+    for (name, target, body) in cases {
+        if let Err(mistake) = run(target, body.as_bytes()) {
+            panic!("{name}: {mistake}");
+        }
+    }
+    let mut texts = vec![12, 1, 0xfe];
+    texts.extend(vec![0; 4 * many]);
+    assert_eq!(run(targets::raw_tensor, &texts), Ok(true));
+}
