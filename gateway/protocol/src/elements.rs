@@ -215,22 +215,25 @@ impl<'de> DeserializeSeed<'de> for Append<'_> {
         let read = with_elements!(data, out => {
             Sink { out, nesting, label, datatype, depth, base64 }.deserialize(json)
         });
-        read.map_err(|error| {
-            // The reader refuses such values before an element could, and does not know whose
-            // they are.
-            const OF_VALUES: [&str; 3] = ["number out of range", "unexpected end of hex", "lone"];
-            let text = error.to_string();
-            if !OF_VALUES.iter().any(|start| text.starts_with(start)) {
-                return error;
-            }
-            let told = text.split_once(" at line ").map_or(text.as_str(), |(told, _)| told);
-            D::Error::custom(format_args!("{label}: {told}"))
-        })
+        read.map_err(|error| named(label, error))
     }
+}
+
+/// An error of the reader about a value, with the name of whose it is: the reader refuses such
+/// values before an element could.
+pub(crate) fn named<E: serde::de::Error>(label: &str, error: E) -> E {
+    const OF_VALUES: [&str; 3] = ["number out of range", "unexpected end of hex", "lone"];
+    let text = error.to_string();
+    if !OF_VALUES.iter().any(|start| text.starts_with(start)) {
+        return error;
+    }
+    let told = text.split_once(" at line ").map_or(text.as_str(), |(told, _)| told);
+    E::custom(format_args!("{label}: {told}"))
 }
 
 /// Text borrowed unless it holds escapes.
 #[derive(Deserialize)]
+#[serde(transparent)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 struct Sink<'a, T> {

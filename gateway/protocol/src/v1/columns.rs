@@ -13,6 +13,7 @@ use crate::error::{BadRequest, shown};
 
 /// Names and keys borrow from the body unless they hold escapes.
 #[derive(Deserialize)]
+#[serde(transparent)]
 pub(super) struct Key<'a>(#[serde(borrow)] pub Cow<'a, str>);
 
 pub(super) struct Columns<'a> {

@@ -1,15 +1,18 @@
 //! The body of a predict request, read straight into the columns.
 
+use std::borrow::Cow;
 use std::fmt;
 
-use serde::Deserialize;
+use serde::de::value::{BorrowedStrDeserializer, MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{
-    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+    DeserializeSeed, Deserializer, Error as _, IgnoredAny, IntoDeserializer as _, MapAccess,
+    SeqAccess, Visitor,
 };
 use serde_json::value::RawValue;
 
 use super::Form;
 use super::columns::{Columns, Key};
+use crate::elements::named;
 use crate::error::shown;
 
 /// Refuses another signature than the one that models have here.
@@ -118,41 +121,93 @@ struct Instance<'c, 'a> {
 impl<'de> DeserializeSeed<'de> for Instance<'_, '_> {
     type Value = ();
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
-        // Only the value itself tells whether it is an object: keep its text and look.
-        let text = <&RawValue>::deserialize(json)?.get();
-        let mut reader = serde_json::Deserializer::from_str(text);
-        let is_named = match text.strip_prefix('{') {
-            Some(members) => {
-                let is_base64 = members.trim_start().starts_with("\"b64\"");
-                !(is_base64 && self.columns.takes_bare_base64())
-            }
-            None => false,
-        };
-        let read = if is_named {
-            reader.deserialize_map(Named { columns: self.columns })
-        } else {
-            let place = self.columns.only_input()?;
-            self.columns.append(place).deserialize(&mut reader)
-        };
-        // Where it stood in its own text says nothing about the body.
-        read.map_err(|e| D::Error::custom(crate::error::BadRequest::text(&e)))
+        let signature = self.columns.signature;
+        json.deserialize_any(self).map_err(|error| match &signature.inputs[..] {
+            [only] => named(&format!("input {}", shown(&only.name)), error),
+            _ => error,
+        })
     }
 }
 
-struct Named<'c, 'a> {
-    columns: &'c mut Columns<'a>,
+impl Instance<'_, '_> {
+    /// Gives the only input a value that was read already.
+    fn only<'de, D: Deserializer<'de>>(self, value: D) -> Result<(), D::Error> {
+        let place = self.columns.only_input()?;
+        self.columns.append(place).deserialize(value)
+    }
 }
 
-impl<'de> Visitor<'de> for Named<'_, '_> {
+impl<'de> Visitor<'de> for Instance<'_, '_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object of input names and values")
+        f.write_str("values of the only input, or an object of input names and values")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<(), A::Error> {
+    fn visit_u64<E: serde::de::Error>(self, n: u64) -> Result<(), E> {
+        self.only(n.into_deserializer())
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, n: i64) -> Result<(), E> {
+        self.only(n.into_deserializer())
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, n: f64) -> Result<(), E> {
+        self.only(n.into_deserializer())
+    }
+
+    fn visit_bool<E: serde::de::Error>(self, truth: bool) -> Result<(), E> {
+        self.only(truth.into_deserializer())
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
+        self.only(text.into_deserializer())
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
+        self.only(().into_deserializer())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, values: A) -> Result<(), A::Error> {
+        self.only(SeqAccessDeserializer::new(values))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        let first = members.next_key::<Key<'de>>()?.map(|Key(name)| name);
+        let is_base64 = first.as_deref() == Some("b64") && self.columns.takes_bare_base64();
+        let members = Begun { first, rest: members };
+        if is_base64 {
+            return self.only(MapAccessDeserializer::new(members));
+        }
         let before = self.columns.values();
         self.columns.read_members(members, &before)?;
         self.columns.all_came(&before)
+    }
+}
+
+/// The members of an object whose first name was read to see what the object is.
+struct Begun<'de, A> {
+    first: Option<Cow<'de, str>>,
+    rest: A,
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Begun<'de, A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, A::Error> {
+        match self.first.take() {
+            Some(Cow::Borrowed(name)) => {
+                seed.deserialize(BorrowedStrDeserializer::new(name)).map(Some)
+            }
+            Some(name) => seed.deserialize(name.into_deserializer()).map(Some),
+            None => self.rest.next_key_seed(seed),
+        }
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
+        self.rest.next_value_seed(seed)
     }
 }
