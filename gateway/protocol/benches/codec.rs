@@ -1,7 +1,34 @@
-//! The wire form of requests and answers: bytes to tensors and back.
+//! The wire form of requests and answers: bytes to tensors and back, in JSON and in binary, and
+//! our reader of numbers beside other parsers.
 //!
-//! `serde_json::Value` decodes the same bytes in the same run: read the ratio of the two, not
-//! the absolute figures.
+//! `cargo bench -p weighbridge-protocol --bench codec`, on two cores of an EPYC that were shared
+//! with others: the fastest of 20 samples, the best of two runs. Rows have 512 FP32 of about ten
+//! characters in JSON; MB/s are of the body.
+//!
+//! | | 1 row | 64 rows | 1024 rows |
+//! |---|---|---|---|
+//! | decode v2 JSON | 15 µs, 376 MB/s | 1.33 ms, 275 MB/s | 18.7 ms, 311 MB/s |
+//! | decode v1 | 14 µs, 414 MB/s | 1.11 ms, 328 MB/s | 20.2 ms, 289 MB/s |
+//! | decode v2 binary | 0.99 µs, 2.2 GB/s | 4.9 µs, 27 GB/s | 51 µs, 41 GB/s |
+//! | encode v2 JSON | 10 µs, 587 MB/s | 0.79 ms, 460 MB/s | 16.9 ms, 346 MB/s |
+//! | encode v1 | 10 µs, 571 MB/s | 0.82 ms, 447 MB/s | 18.3 ms, 319 MB/s |
+//! | encode v2 binary | 0.14 µs, 16 GB/s | 3.7 µs, 36 GB/s | 45 µs, 46 GB/s |
+//! | time of JSON / of binary, decode | 16 | 270 | 360 |
+//! | time of JSON / of binary, encode | 71 | 220 | 370 |
+//!
+//! The same list of numbers by each parser, in MB/s:
+//!
+//! | | 1 row | 64 rows | 1024 rows |
+//! |---|---|---|---|
+//! | ours, a visitor on serde_json | 550 | 321 | 269 |
+//! | serde_json, `Vec<f32>` | 679 | 440 | 313 |
+//! | serde_json, `Value` | 494 | 383 | 307 |
+//! | sonic-rs, `Vec<f32>` | 322 | 253 | 332 |
+//! | simd-json, `Vec<f32>`, its copy of the body not counted | 603 | 327 | 300 |
+//!
+//! So serde_json stays: the others are at most a quarter faster where the body is large, which is
+//! nothing beside what binary saves, and cannot be led through a body member by member without
+//! a second pass. Read ratios of one run, not the absolute figures.
 
 use std::hint::black_box;
 use std::time::Duration;
