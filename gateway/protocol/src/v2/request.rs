@@ -384,25 +384,43 @@ struct Shape<'a> {
     label: &'a str,
 }
 
+impl Shape<'_> {
+    const MOST_AXES: usize = 16;
+
+    fn odd<E: serde::de::Error>(&self, came: impl fmt::Display) -> E {
+        E::custom(format_args!(
+            "{}: shape wants a list of at most {} lengths of 0 or more, {came} came",
+            self.label,
+            Self::MOST_AXES
+        ))
+    }
+}
+
 impl<'de> DeserializeSeed<'de> for Shape<'_> {
     type Value = Vec<usize>;
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Vec<usize>, D::Error> {
-        const MOST_AXES: usize = 16;
-        let wanted = |came: &dyn fmt::Display| {
-            D::Error::custom(format_args!(
-                "{}: shape wants a list of at most {MOST_AXES} lengths of 0 or more, {came} came",
-                self.label
-            ))
-        };
-        let lengths = Vec::<serde_json::Number>::deserialize(json).map_err(|e| wanted(&e))?;
-        if lengths.len() > MOST_AXES {
-            return Err(wanted(&format_args!("{} axes", lengths.len())));
+        json.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Shape<'_> {
+    type Value = Vec<usize>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: shape wants a list of at most {} lengths", self.label, Self::MOST_AXES)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<usize>, A::Error> {
+        let mut shape = Vec::with_capacity(4);
+        while let Some(length) = list.next_element::<serde_json::Number>()? {
+            if shape.len() == Self::MOST_AXES {
+                return Err(self.odd("one axis more"));
+            }
+            let length = length.as_u64().and_then(|n| usize::try_from(n).ok()).ok_or(length);
+            shape.push(length.map_err(|came| self.odd(came))?);
         }
-        let length = |n: &serde_json::Number| {
-            n.as_u64().and_then(|n| usize::try_from(n).ok()).ok_or_else(|| wanted(n))
-        };
-        lengths.iter().map(length).collect()
+        Ok(shape)
     }
 }
 

@@ -1,3 +1,4 @@
+use proptest::prelude::*;
 use weighbridge_config::{Datatype, Tensor, TensorData, TensorSpec};
 
 use super::*;
@@ -85,7 +86,7 @@ fn each_mistake_is_named() {
             input(
                 r#""name":"x","shape":[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1],"datatype":"FP32","data":[1]"#,
             ),
-            "17 axes",
+            "input \"x\": shape wants a list of at most 16 lengths of 0 or more, one axis more came",
         ),
         (input(r#""name":"x","shape":"[1]","datatype":"FP32","data":[1]"#), "shape wants a list"),
         (
@@ -439,4 +440,38 @@ fn words_for_numbers_that_json_has_not_are_read_in_float_tensors_only() {
     // A text that is such a word stays a text.
     let request = decode(input("BYTES", "[\"NaN\"]").as_bytes()).unwrap();
     assert_eq!(request.inputs[0].tensor.data(), &TensorData::Bytes(vec![b"NaN".to_vec()]));
+}
+
+/// Tensors as outputs of an answer in JSON, read again as inputs of a request.
+fn through_json(data: TensorData) -> TensorData {
+    let tensor = Tensor::new(vec![data.len()], data).unwrap();
+    let outputs = [Output::from(("x", &tensor))];
+    let answer = InferResponse { model_name: "m", model_version: "1", id: None, outputs: &outputs };
+    let text = String::from_utf8(encode(&answer).body).unwrap();
+    let request = decode(text.replacen("\"outputs\"", "\"inputs\"", 1).as_bytes()).unwrap();
+    request.inputs[0].tensor.data().clone()
+}
+
+proptest! {
+    #[test]
+    fn numbers_survive_a_way_through_json(
+        singles in proptest::collection::vec(any::<u32>().prop_map(f32::from_bits), 0..40),
+        doubles in proptest::collection::vec(any::<u64>().prop_map(f64::from_bits), 0..40),
+        whole in proptest::collection::vec(any::<i64>(), 0..40),
+        unsigned in proptest::collection::vec(any::<u64>(), 0..40),
+    ) {
+        let singles: Vec<f32> = singles.into_iter().filter(|x| x.is_finite()).collect();
+        let read = through_json(TensorData::Fp32(singles.clone()));
+        prop_assert_eq!(read, TensorData::Fp32(singles));
+        prop_assert_eq!(through_json(TensorData::Int64(whole.clone())), TensorData::Int64(whole));
+        let read = through_json(TensorData::Uint64(unsigned.clone()));
+        prop_assert_eq!(read, TensorData::Uint64(unsigned));
+        // The reader of numbers may miss the nearest FP64 by two.
+        let doubles: Vec<f64> = doubles.into_iter().filter(|x| x.is_finite()).collect();
+        let TensorData::Fp64(read) = through_json(TensorData::Fp64(doubles.clone())) else {
+            return Err(TestCaseError::fail("wanted FP64"));
+        };
+        let apart = |(a, b): (&f64, &f64)| a.to_bits().abs_diff(b.to_bits());
+        prop_assert!(read.iter().zip(&doubles).map(apart).all(|apart| apart <= 2));
+    }
 }

@@ -78,7 +78,7 @@ fn survives(tensors: &[NamedTensor]) {
     assert!(tensors.len() == again.len());
     assert!(tensors.iter().zip(&again).all(|(a, b)| is_same(a, b)), "bytes changed {tensors:?}");
     // JSON has no half floats, no infinities, no text beside UTF-8; and its reader may be off by
-    // the last bit of an FP64.
+    // the last bits of an FP64.
     let exact = |named: &NamedTensor| match named.tensor.data() {
         TensorData::Fp16(_) | TensorData::Bf16(_) | TensorData::Fp64(_) => false,
         TensorData::Bytes(texts) => texts.iter().all(|text| std::str::from_utf8(text).is_ok()),
