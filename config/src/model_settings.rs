@@ -13,6 +13,7 @@ use crate::rollout::Percent;
 /// Where a request's sticky key comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Sticky {
     /// The value of this HTTP header (lower case).
     Header(String),
@@ -21,6 +22,7 @@ pub enum Sticky {
 /// How `/v1` answers a request in column form.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum V1Dialect {
     /// TF Serving: `{"outputs": …}`.
     #[default]
@@ -32,6 +34,7 @@ pub enum V1Dialect {
 /// Which versions of a model are in memory.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Residency {
     /// What routes, aliases, rollouts, experiments and shadows name stays; newer versions are
     /// kept as long as there is room.
@@ -63,6 +66,7 @@ impl Residency {
 /// Stored rows tolerate fields they do not know, so that an older binary reads newer rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ModelSettings {
     /// The most rows that share one run of the model.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -104,6 +108,7 @@ pub struct ModelSettings {
     /// The versions that see copies of requests and answer nobody, with the share of the
     /// requests that each sees.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "keyed_by_text")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<BTreeMap<String, Percent>>))]
     pub shadows: Option<BTreeMap<Version, Percent>>,
 }
 
