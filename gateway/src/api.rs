@@ -9,5 +9,6 @@ pub mod feedback;
 pub mod health;
 pub mod metadata;
 pub mod metrics;
+pub mod openapi;
 pub mod predict;
 pub mod routes;

@@ -12,6 +12,10 @@ use weighbridge_config::{Residency, TensorSpec, Version};
 use weighbridge_routing::{Ask, Availability, Key, decide, named};
 
 use crate::api::extract::Path;
+use crate::api::openapi::forms::{
+    ModelMetadata, ModelNames, ModelNamesV1, ModelReady, ModelStatusV1, Server,
+};
+use crate::api::openapi::params::{ModelPath, VersionPath};
 use crate::api::{ask, awake};
 use crate::edge::auth::Principal;
 use crate::edge::problem::{Kind, Problem};
@@ -20,6 +24,11 @@ use crate::rollout::snapshot::ServedModel;
 use crate::serving::loaded::LoadedVersion;
 
 /// `GET /v2`
+#[utoipa::path(
+    get, path = "/v2", operation_id = "server", tag = "health",
+    summary = "Name, version and extensions of the server",
+    responses((status = 200, body = Server)),
+)]
 pub async fn server(State(gateway): State<Arc<Gateway>>) -> Response {
     Json(json!({
         "name": gateway.settings.server.name,
@@ -30,6 +39,12 @@ pub async fn server(State(gateway): State<Arc<Gateway>>) -> Response {
 }
 
 /// `GET /v2/models`
+#[utoipa::path(
+    get, path = "/v2/models", operation_id = "listModels", tag = "models",
+    summary = "The models that the caller may ask",
+    responses((status = 200, body = ModelNames)),
+    security(("bearer" = ["predict"])),
+)]
 pub async fn models(
     State(gateway): State<Arc<Gateway>>,
     Extension(principal): Extension<Principal>,
@@ -38,6 +53,12 @@ pub async fn models(
 }
 
 /// `GET /v1/models`: KServe's list and OpenAI's list in one object.
+#[utoipa::path(
+    get, path = "/v1/models", operation_id = "listModelsV1", tag = "models",
+    summary = "The models that the caller may ask, as KServe and as OpenAI list them",
+    responses((status = 200, body = ModelNamesV1)),
+    security(("bearer" = ["predict"])),
+)]
 pub async fn v1_models(
     State(gateway): State<Arc<Gateway>>,
     Extension(principal): Extension<Principal>,
@@ -61,6 +82,14 @@ fn names(gateway: &Gateway, principal: &Principal) -> Vec<String> {
 }
 
 /// `GET /v2/models/{model}`: the version that is stable now, or the newest that is loaded.
+#[utoipa::path(
+    get, path = "/v2/models/{model}", operation_id = "describeModel", tag = "models",
+    summary = "Inputs and outputs of a model",
+    description = "Of the stable version, else of the newest that is loaded.",
+    params(ModelPath),
+    responses((status = 200, body = ModelMetadata), (status = 404)),
+    security(("bearer" = ["predict"])),
+)]
 pub async fn model(
     State(gateway): State<Arc<Gateway>>,
     Path(name): Path<String>,
@@ -79,6 +108,14 @@ pub async fn model(
 }
 
 /// `GET /v2/models/{model}/versions/{version}`
+#[utoipa::path(
+    get, path = "/v2/models/{model}/versions/{version}",
+    operation_id = "describeVersion", tag = "models",
+    summary = "Inputs and outputs of a version",
+    params(VersionPath),
+    responses((status = 200, body = ModelMetadata), (status = 404)),
+    security(("bearer" = ["predict"])),
+)]
 pub async fn version(
     State(gateway): State<Arc<Gateway>>,
     Path((name, version)): Path<(String, String)>,
@@ -94,6 +131,16 @@ pub async fn version(
 }
 
 /// `GET /v2/models/{model}/ready`: each routed version can answer.
+#[utoipa::path(
+    get, path = "/v2/models/{model}/ready", operation_id = "modelReady", tag = "models",
+    summary = "Whether some routed version can answer",
+    params(ModelPath),
+    responses(
+        (status = 200, body = ModelReady), (status = 404),
+        (status = 503, body = ModelReady, description = "None can."),
+    ),
+    security(("bearer" = ["predict"])),
+)]
 pub async fn model_ready(
     State(gateway): State<Arc<Gateway>>,
     Path(name): Path<String>,
@@ -104,6 +151,17 @@ pub async fn model_ready(
 }
 
 /// `GET /v2/models/{model}/versions/{version}/ready`
+#[utoipa::path(
+    get, path = "/v2/models/{model}/versions/{version}/ready",
+    operation_id = "versionReady", tag = "models",
+    summary = "Whether a version can answer",
+    params(VersionPath),
+    responses(
+        (status = 200, body = ModelReady), (status = 404),
+        (status = 503, body = ModelReady, description = "It cannot."),
+    ),
+    security(("bearer" = ["predict"])),
+)]
 pub async fn version_ready(
     State(gateway): State<Arc<Gateway>>,
     Path((name, version)): Path<(String, String)>,
@@ -120,6 +178,16 @@ pub async fn version_ready(
 }
 
 /// `GET /v1/models/{model}`: TF Serving's status and KServe's readiness in one object.
+#[utoipa::path(
+    get, path = "/v1/models/{model}", operation_id = "modelStatusV1", tag = "models",
+    summary = "TF Serving's status and KServe's readiness of a model",
+    params(ModelPath),
+    responses(
+        (status = 200, body = ModelStatusV1), (status = 404),
+        (status = 503, body = ModelStatusV1, description = "No routed version can answer."),
+    ),
+    security(("bearer" = ["predict"])),
+)]
 pub async fn v1_model(
     State(gateway): State<Arc<Gateway>>,
     Path(name): Path<String>,

@@ -21,6 +21,8 @@ use crate::api::admit::Caller;
 use crate::api::ask::{self, PathAsk};
 use crate::api::awake;
 use crate::api::extract::Path;
+use crate::api::openapi::forms::{InferRequest, InferResponse, PredictRequest, PredictResponse};
+use crate::api::openapi::params::{AliasPath, ModelPath, PredictionHeaders, VersionPath};
 use crate::edge::body::{self, Held};
 use crate::edge::limit::Standings;
 use crate::edge::problem::{Kind, Problem};
@@ -41,6 +43,13 @@ const SMALL_BODY: u64 = 64 * 1024;
 const LARGE_BODY_BYTES: usize = 256 * 1024;
 
 /// `POST /v2/models/{model}/infer`
+#[utoipa::path(
+    post, path = "/v2/models/{model}/infer", operation_id = "infer", tag = "predictions",
+    summary = "A prediction by the Open Inference Protocol", params(ModelPath, PredictionHeaders),
+    request_body = InferRequest,
+    responses((status = 200, body = InferResponse), (status = 404), (status = 501), (status = 504)),
+    security(("bearer" = ["predict"])),
+)]
 pub async fn v2(
     State(gateway): State<Arc<Gateway>>,
     Path(model): Path<String>,
@@ -50,6 +59,13 @@ pub async fn v2(
 }
 
 /// `POST /v2/models/{model}/versions/{version}/infer`
+#[utoipa::path(
+    post, path = "/v2/models/{model}/versions/{version}/infer", operation_id = "inferVersion",
+    tag = "predictions", summary = "A prediction of one version",
+    params(VersionPath, PredictionHeaders), request_body = InferRequest,
+    responses((status = 200, body = InferResponse), (status = 404), (status = 501), (status = 504)),
+    security(("bearer" = ["predict"])),
+)]
 pub async fn v2_version(
     State(gateway): State<Arc<Gateway>>,
     Path((model, version)): Path<(String, String)>,
@@ -59,6 +75,13 @@ pub async fn v2_version(
 }
 
 /// `POST /v1/models/{model}:predict`
+#[utoipa::path(
+    post, path = "/v1/models/{model}:predict", operation_id = "predict", tag = "predictions",
+    summary = "A prediction as TF Serving and KServe ask for it",
+    params(ModelPath, PredictionHeaders), request_body = PredictRequest,
+    responses( (status = 200, body = PredictResponse), (status = 404), (status = 501), (status = 504), ),
+    security(("bearer" = ["predict"])),
+)]
 pub async fn v1(
     State(gateway): State<Arc<Gateway>>,
     Path(last): Path<String>,
@@ -69,6 +92,13 @@ pub async fn v1(
 }
 
 /// `POST /v1/models/{model}/versions/{version}:predict`
+#[utoipa::path(
+    post, path = "/v1/models/{model}/versions/{version}:predict", operation_id = "predictVersion",
+    tag = "predictions", summary = "A prediction of one version",
+    params(VersionPath, PredictionHeaders), request_body = PredictRequest,
+    responses( (status = 200, body = PredictResponse), (status = 404), (status = 501), (status = 504), ),
+    security(("bearer" = ["predict"])),
+)]
 pub async fn v1_version(
     State(gateway): State<Arc<Gateway>>,
     Path((model, last)): Path<(String, String)>,
@@ -79,6 +109,13 @@ pub async fn v1_version(
 }
 
 /// `POST /v1/models/{model}/labels/{alias}:predict`
+#[utoipa::path(
+    post, path = "/v1/models/{model}/labels/{alias}:predict", operation_id = "predictAlias",
+    tag = "predictions", summary = "A prediction of the version behind an alias",
+    params(AliasPath, PredictionHeaders), request_body = PredictRequest,
+    responses( (status = 200, body = PredictResponse), (status = 404), (status = 501), (status = 504), ),
+    security(("bearer" = ["predict"])),
+)]
 pub async fn v1_alias(
     State(gateway): State<Arc<Gateway>>,
     Path((model, last)): Path<(String, String)>,

@@ -8,7 +8,7 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, patch, post, put};
 use http::{Method, Uri};
 
-use crate::api::{admin, feedback, health, metadata, metrics, predict};
+use crate::api::{admin, feedback, health, metadata, metrics, openapi, predict};
 use crate::edge::auth::{Guard, Need, require};
 use crate::edge::limit;
 use crate::edge::problem::{Kind, Problem};
@@ -44,7 +44,9 @@ pub fn data(gateway: &Arc<Gateway>) -> Router {
         .route("/v2", get(metadata::server))
         .route("/v2/", get(metadata::server))
         .route("/v2/health/live", get(health::live))
-        .route("/v2/health/ready", get(health::ready));
+        .route("/v2/health/ready", get(health::ready))
+        .route("/openapi.json", get(openapi::of_data))
+        .route("/docs", get(openapi::page));
     finish(guarded.merge(open), gateway, "data")
 }
 
@@ -104,7 +106,9 @@ pub fn admin(gateway: &Arc<Gateway>) -> Router {
     let metrics = Router::new().route("/metrics", get(metrics::metrics));
     let open = Router::new()
         .route("/v2/health/live", get(health::live))
-        .route("/v2/health/ready", get(health::ready));
+        .route("/v2/health/ready", get(health::ready))
+        .route("/openapi.json", get(openapi::of_admin))
+        .route("/docs", get(openapi::page));
     finish(api.merge(guarded(metrics, Need::Metrics)).merge(open), gateway, "admin")
 }
 

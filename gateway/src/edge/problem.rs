@@ -9,9 +9,30 @@ use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+use utoipa::ToSchema;
 use weighbridge_protocol::BadRequest;
 
 use crate::edge::limit::Standings;
+
+/// The media type of a failed request's answer.
+pub const MEDIA_TYPE: &str = "application/problem+json";
+
+/// The body of a failed request's answer (RFC 9457).
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct Document<'a> {
+    /// `urn:weighbridge:problem:` and the name.
+    #[schema(example = "urn:weighbridge:problem:not-found")]
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    /// What came and what was wanted.
+    detail: &'a str,
+    /// The same, for clients of the Open Inference Protocol and TF Serving.
+    error: &'a str,
+    request_id: &'a str,
+}
 
 /// What went wrong, by what the caller does about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +69,31 @@ pub enum Blame {
 }
 
 impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 21] = [
+        Self::InvalidRequest,
+        Self::Unauthenticated,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::Conflict,
+        Self::PreconditionFailed,
+        Self::BodyTooLarge,
+        Self::Unprocessable,
+        Self::ModelFailed,
+        Self::Internal,
+        Self::Unsupported,
+        Self::NotReady,
+        Self::QueueFull,
+        Self::Unavailable,
+        Self::DeadlineExceeded,
+        Self::BodyTimeout,
+        Self::UnsupportedEncoding,
+        Self::RateLimited,
+        Self::QuotaUsedUp,
+        Self::Overloaded,
+    ];
+
     /// Status code, short name (part of the problem's `type`), title, blame.
     fn row(self) -> (StatusCode, &'static str, &'static str, Blame) {
         use Blame::{Client, Gateway, Model};
@@ -129,6 +175,11 @@ impl Kind {
     /// The short name, also used as the label `outcome` of metrics.
     pub fn name(self) -> &'static str {
         self.row().1
+    }
+
+    /// The title for people.
+    pub fn title(self) -> &'static str {
+        self.row().2
     }
 
     /// Whose mistake it is.
@@ -269,16 +320,18 @@ impl IntoResponse for Problem {
 pub fn finish(response: &mut Response, request_id: &str) {
     let Some(Failed(problem)) = response.extensions().get::<Failed>() else { return };
     let (status, name, title, _) = problem.kind.row();
-    let body = serde_json::json!({
-        "type": format!("urn:weighbridge:problem:{name}"),
-        "title": title,
-        "status": status.as_u16(),
-        "detail": problem.detail,
-        "error": problem.detail,
-        "request_id": request_id,
-    });
-    *response.body_mut() = axum::body::Body::from(body.to_string());
-    let media_type = HeaderValue::from_static("application/problem+json");
+    let document = Document {
+        r#type: format!("urn:weighbridge:problem:{name}"),
+        title,
+        status: status.as_u16(),
+        detail: &problem.detail,
+        error: &problem.detail,
+        request_id,
+    };
+    // Texts and a number: there is nothing in it that JSON could refuse.
+    let body = serde_json::to_vec(&document).unwrap_or_default();
+    *response.body_mut() = axum::body::Body::from(body);
+    let media_type = HeaderValue::from_static(MEDIA_TYPE);
     response.headers_mut().insert(header::CONTENT_TYPE, media_type);
 }
 

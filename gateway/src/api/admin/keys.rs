@@ -8,24 +8,33 @@ use axum::response::Response;
 use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::json;
+use utoipa::ToSchema;
 use weighbridge_config::Scopes;
-use weighbridge_registry::{Grant, NewKey, Role};
+use weighbridge_registry::{Grant, KeyRecord, NewKey, Role};
 
 use super::{Body, by, json_response};
 use crate::api::extract::Path;
+use crate::api::openapi::answers::{Keys, NewKeyView};
+use crate::api::openapi::params::{IfMatch, KeyPath};
 use crate::edge::auth::Principal;
 use crate::edge::problem::{Kind, Problem};
 use crate::gateway::Gateway;
 use crate::{now_ms, secrets};
 
 /// `GET /keys`
+#[utoipa::path(
+    get, path = "/admin/v1/keys", operation_id = "listKeys", tag = "keys",
+    summary = "All keys, without their secrets",
+    responses((status = 200, body = Keys)),
+)]
 pub async fn list(State(gateway): State<Arc<Gateway>>) -> Result<Response, Problem> {
     json_response(&json!({"keys": gateway.control.registry.keys().await?}))
 }
 
 /// A key to create.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"name": "app", "role": "predict", "expires_in_s": 86400}))]
 pub struct KeyBody {
     name: String,
     /// A named set of scopes, or `scopes`.
@@ -40,6 +49,13 @@ pub struct KeyBody {
 const LONGEST_NAME: usize = 100;
 
 /// `POST /keys`
+#[utoipa::path(
+    post, path = "/admin/v1/keys", operation_id = "createKey", tag = "keys",
+    summary = "Creates a key; the secret is shown this once",
+    description = "Wants a role or scopes, and hands out nothing that the caller does not have.",
+    request_body = KeyBody,
+    responses((status = 200, body = NewKeyView)),
+)]
 pub async fn create(
     State(gateway): State<Arc<Gateway>>,
     principal: Extension<Principal>,
@@ -85,6 +101,12 @@ pub async fn create(
 }
 
 /// `DELETE /keys/{id or prefix}`
+#[utoipa::path(
+    delete, path = "/admin/v1/keys/{key}", operation_id = "revokeKey", tag = "keys",
+    summary = "Revokes a key",
+    params(KeyPath, IfMatch),
+    responses((status = 200, body = KeyRecord), (status = 404), (status = 409)),
+)]
 pub async fn revoke(
     State(gateway): State<Arc<Gateway>>,
     principal: Extension<Principal>,

@@ -74,7 +74,8 @@ fn admin_scope(request: &Request) -> Scope {
     admin_scope_of(request.method(), path)
 }
 
-fn admin_scope_of(method: &Method, path: &str) -> Scope {
+/// The scope that a route of the admin API asks for.
+pub fn admin_scope_of(method: &Method, path: &str) -> Scope {
     if matches!(*method, Method::GET | Method::HEAD) {
         Scope::AdminRead
     } else if OPERATES_TRAFFIC.iter().any(|end| path.ends_with(end)) {
