@@ -43,7 +43,7 @@ pub struct ExperimentSpec {
     pub format: u32,
     pub name: String,
     /// Who or what is kept on one variant, and counted once.
-    #[cfg_attr(feature = "openapi", schema(value_type = String, example = "header:x-user-id"))]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^(header|parameter):[A-Za-z0-9._-]{1,64}$"))]
     pub unit: UnitSource,
     /// The first is the control, which the others are compared with.
     pub variants: Vec<VariantSpec>,

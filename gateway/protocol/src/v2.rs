@@ -141,6 +141,9 @@ impl<'de> Visitor<'de> for Request {
                 }
                 "parameters" => {
                     let json = members.next_value::<&RawValue>()?.get().to_owned();
+                    if !json.starts_with('{') && json != "null" {
+                        return Err(A::Error::custom("\"parameters\": wanted an object"));
+                    }
                     set_once(&mut request.parameters, "parameters", json)?;
                 }
                 _ => {

@@ -68,9 +68,14 @@ async fn bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Pro
     })
 }
 
+/// A JSON object.
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(bytes)
-        .map_err(|e| Problem::new(Kind::InvalidRequest, format!("the body: {e}")))
+    let invalid = |detail: String| Problem::new(Kind::InvalidRequest, detail);
+    // Members without their names would do for serde: nobody means that.
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        return Err(invalid("the body is a list, wanted an object".to_owned()));
+    }
+    serde_json::from_slice(bytes).map_err(|e| invalid(format!("the body: {e}")))
 }
 
 /// `?limit=`: how many are listed.

@@ -192,6 +192,10 @@ pub async fn v1_model(
     State(gateway): State<Arc<Gateway>>,
     Path(name): Path<String>,
 ) -> Result<Response, Problem> {
+    if name.contains(':') {
+        let detail = "a verb such as :predict takes POST";
+        return Err(Problem::new(Kind::MethodNotAllowed, detail).allow("POST"));
+    }
     let snapshot = gateway.live.load_full();
     let model = ask::model(&snapshot, &name)?;
     let status = |(version, availability): (&Version, &Availability)| {

@@ -26,6 +26,9 @@ pub mod forms;
 mod page;
 pub mod params;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::LazyLock;
 
 use axum::response::{IntoResponse, Response};

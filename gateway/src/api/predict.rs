@@ -136,7 +136,10 @@ fn verb_target(segment: &str) -> Result<&str, Problem> {
                 format!("\":{verb}\" is not offered: wanted :predict"),
             ))
         }
-        None => Err(Problem::new(Kind::MethodNotAllowed, "wanted POST to …:predict, or GET")),
+        None => {
+            let detail = "wanted POST to …:predict, or GET";
+            Err(Problem::new(Kind::MethodNotAllowed, detail).allow("GET, HEAD"))
+        }
     }
 }
 

@@ -127,5 +127,12 @@ async fn unknown_path(method: Method, uri: Uri) -> Problem {
 
 async fn wrong_method(method: Method, uri: Uri) -> Problem {
     let path: String = uri.path().chars().take(200).collect();
-    Problem::new(Kind::MethodNotAllowed, format!("{path} does not take {method}"))
+    let problem = Problem::new(Kind::MethodNotAllowed, format!("{path} does not take {method}"));
+    // The router cannot split a segment, so it takes what is allowed with a verb and what is
+    // allowed without one for the same.
+    match uri.path().strip_prefix("/v1/models/") {
+        None => problem,
+        Some(rest) if rest.contains(':') => problem.allow("POST"),
+        Some(_) => problem.allow("GET, HEAD"),
+    }
 }

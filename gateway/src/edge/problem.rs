@@ -213,6 +213,8 @@ pub struct Problem {
     pub cause: Option<String>,
     /// After which time the same request may succeed, where that is known.
     pub retry_after: Option<Duration>,
+    /// The methods that the path takes, where the router does not know.
+    pub allow: Option<&'static str>,
     /// How the tenant stands with the rate that it has used up.
     pub standings: Standings,
 }
@@ -220,8 +222,9 @@ pub struct Problem {
 impl Problem {
     /// A problem that the client is told in full.
     pub fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
-        let (cause, retry_after, standings) = (None, None, Standings::default());
-        Self { kind, detail: detail.into(), cause, retry_after, standings }
+        let (cause, retry_after, allow) = (None, None, None);
+        let standings = Standings::default();
+        Self { kind, detail: detail.into(), cause, retry_after, allow, standings }
     }
 
     /// The same, with what the log says beside it.
@@ -232,6 +235,11 @@ impl Problem {
     /// The same, for who tries again after `wait`.
     pub fn retry_after(self, wait: Duration) -> Self {
         Self { retry_after: Some(wait), ..self }
+    }
+
+    /// The same, with the methods that the path takes.
+    pub fn allow(self, methods: &'static str) -> Self {
+        Self { allow: Some(methods), ..self }
     }
 
     /// A failure of ours: the client gets a fixed sentence, the log the cause.
@@ -306,6 +314,9 @@ impl IntoResponse for Problem {
         }
         if !self.standings.0.is_empty() {
             response.extensions_mut().insert(self.standings.clone());
+        }
+        if let Some(methods) = self.allow {
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(methods));
         }
         if self.kind == Kind::Unauthenticated {
             let scheme = HeaderValue::from_static("Bearer");

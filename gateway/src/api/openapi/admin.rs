@@ -2,6 +2,7 @@
 
 use utoipa::OpenApi;
 use weighbridge_config::{AliasName, ModelName, Version};
+use weighbridge_registry::IfRouted;
 
 use crate::api::admin::{
     audit, experiments, keys, models, operations, rollouts, shadows, status, traffic, versions,
@@ -62,7 +63,7 @@ use crate::edge::problem::Document as ProblemDocument;
         openapi::of_admin,
         openapi::page::page,
     ),
-    components(schemas(ProblemDocument, ModelName, Version, AliasName)),
+    components(schemas(ProblemDocument, ModelName, Version, AliasName, IfRouted)),
     tags(
         (name = "models", description = "Models and their settings"),
         (name = "versions", description = "Pushed, listed, put away, deleted"),

@@ -78,7 +78,7 @@ pub fn finish(document: &OpenApi, listener: Listener) -> serde_json::Result<Valu
     components["parameters"] = json!({"RequestId": {
         "name": "x-request-id", "in": "header", "required": false,
         "description": "Up to 128 visible ASCII characters are echoed; else an id is made.",
-        "schema": {"type": "string", "maxLength": 128, "pattern": "^[!-~]{1,128}$"},
+        "schema": {"type": "string"},
     }});
     components["headers"] = json!({
         "RequestId": {
@@ -278,17 +278,27 @@ fn tidy(value: &mut Value) {
             // The aliases `Millis` and `Revision`.
             if members.get("$ref").is_some_and(|to| to == "#/components/schemas/u64") {
                 members.remove("$ref");
-                members.extend([
-                    ("type".to_owned(), json!("integer")),
-                    ("format".to_owned(), json!("int64")),
-                    ("minimum".to_owned(), json!(0)),
-                ]);
+                members.insert("type".to_owned(), json!("integer"));
+                members.insert("minimum".to_owned(), json!(0));
             }
+            widen(members);
             members.values_mut().for_each(tidy);
         }
         Value::Array(items) => items.iter_mut().for_each(tidy),
         _ => {}
     }
+}
+
+/// Unsigned numbers reach further than the formats that the derives give them.
+fn widen(members: &mut Map<String, Value>) {
+    let is_unsigned = members.get("minimum").is_some_and(Value::is_u64);
+    let format = members.get("format").and_then(Value::as_str).filter(|_| is_unsigned);
+    match format {
+        Some("int32") => drop(members.entry("maximum").or_insert_with(|| json!(u32::MAX))),
+        Some("int64") => {}
+        _ => return,
+    }
+    members.remove("format");
 }
 
 /// A duration as serde writes it by itself, as it is written here.
