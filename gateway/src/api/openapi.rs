@@ -11,15 +11,15 @@
 //!    statuses that come before a handler (400, 401, 403, 413, 429, 503, …), are [`finish`]'s matter.
 //! 3. On the data listener say the scope it wants: `security(("bearer" = ["predict"]))`; without it
 //!    the operation counts as open to everybody. Under `/admin/v1` the scope is found by itself.
-//! 4. Name the handler in `paths(…)` of [`data`] or [`admin`].
+//! 4. Name the handler in `paths(…)` of [`data_plane`] or [`admin_api`].
 //!
 //! A handler that answers several paths gets a line in `finish::SAME`. The unit tests hold the
 //! documents against `docs/api.md`, which the rules hold against `routes.rs`; the outside clients let
 //! schemathesis loose on both.
 
-pub mod admin;
+pub mod admin_api;
 pub mod answers;
-pub mod data;
+pub mod data_plane;
 pub mod examples;
 mod finish;
 pub mod forms;
@@ -55,11 +55,11 @@ enum Listener {
 }
 
 fn data_document() -> serde_json::Result<Value> {
-    finish::finish(&data::Document::openapi(), Listener::Data)
+    finish::finish(&data_plane::Document::openapi(), Listener::Data)
 }
 
 fn admin_document() -> serde_json::Result<Value> {
-    finish::finish(&admin::Document::openapi(), Listener::Admin)
+    finish::finish(&admin_api::Document::openapi(), Listener::Admin)
 }
 
 fn written(document: serde_json::Result<Value>) -> Written {

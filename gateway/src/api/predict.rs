@@ -22,7 +22,9 @@ use crate::api::ask::{self, PathAsk};
 use crate::api::awake;
 use crate::api::extract::Path;
 use crate::api::openapi::forms::{InferRequest, InferResponse, PredictRequest, PredictResponse};
-use crate::api::openapi::params::{AliasPath, ModelPath, PredictionHeaders, VersionPath};
+use crate::api::openapi::params::{
+    AliasPath, ModelPath, PredictionHeaders, RoutingHeaders, VersionPath,
+};
 use crate::edge::body::{self, Held};
 use crate::edge::limit::Standings;
 use crate::edge::problem::{Kind, Problem};
@@ -45,7 +47,7 @@ const LARGE_BODY_BYTES: usize = 256 * 1024;
 /// `POST /v2/models/{model}/infer`
 #[utoipa::path(
     post, path = "/v2/models/{model}/infer", operation_id = "infer", tag = "predictions",
-    summary = "A prediction by the Open Inference Protocol", params(ModelPath, PredictionHeaders),
+    summary = "A prediction by the Open Inference Protocol", params(ModelPath, RoutingHeaders, PredictionHeaders),
     request_body = InferRequest,
     responses((status = 200, body = InferResponse), (status = 404), (status = 501), (status = 504)),
     security(("bearer" = ["predict"])),
@@ -78,7 +80,7 @@ pub async fn v2_version(
 #[utoipa::path(
     post, path = "/v1/models/{model}:predict", operation_id = "predict", tag = "predictions",
     summary = "A prediction as TF Serving and KServe ask for it",
-    params(ModelPath, PredictionHeaders), request_body = PredictRequest,
+    params(ModelPath, RoutingHeaders, PredictionHeaders), request_body = PredictRequest,
     responses( (status = 200, body = PredictResponse), (status = 404), (status = 501), (status = 504), ),
     security(("bearer" = ["predict"])),
 )]

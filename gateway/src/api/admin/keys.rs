@@ -36,11 +36,15 @@ pub async fn list(State(gateway): State<Arc<Gateway>>) -> Result<Response, Probl
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"name": "app", "role": "predict", "expires_in_s": 86400}))]
 pub struct KeyBody {
+    #[schema(min_length = 1, max_length = 100)]
     name: String,
     /// A named set of scopes, or `scopes`.
     role: Option<Role>,
     scopes: Option<Scopes>,
+    #[schema(min_length = 1, max_length = 100)]
     tenant: Option<String>,
+    /// One of the settings.
+    #[schema(min_length = 1, max_length = 100)]
     tier: Option<String>,
     expires_in_s: Option<u64>,
 }

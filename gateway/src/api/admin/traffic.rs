@@ -10,7 +10,7 @@ use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::json;
 use utoipa::ToSchema;
-use weighbridge_config::Version;
+use weighbridge_config::{Split, Version};
 use weighbridge_registry::{IfRollout, RouteChange};
 
 use super::{Body, OptionalBody, by, json_response, model_name, model_response};
@@ -18,7 +18,7 @@ use crate::api::extract::Path;
 use crate::api::openapi::answers::{ModelView, RouteView};
 use crate::api::openapi::params::{IfMatch, ModelPath};
 use crate::edge::auth::Principal;
-use crate::edge::problem::Problem;
+use crate::edge::problem::{Kind, Problem};
 use crate::gateway::Gateway;
 
 /// Routes of the history that are shown.
@@ -78,6 +78,8 @@ pub async fn set(
     Body(RouteBody { weights, end_rollout }): Body<RouteBody>,
 ) -> Result<Response, Problem> {
     let (model, by) = (model_name(&model)?, by(&principal, &headers)?);
+    // Weights that are no split fit no state: the caller's mistake, not a conflict.
+    Split::new(&weights).map_err(|e| Problem::new(Kind::InvalidRequest, e.to_string()))?;
     let (change, if_rollout) = (RouteChange::set(weights), if_rollout(end_rollout));
     let model = gateway.control.set_route(&model, change, if_rollout, &by).await?;
     model_response(&gateway, &model)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{AdditionalProperties, ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
@@ -123,20 +123,36 @@ pub struct Pushed {
 #[derive(Debug)]
 pub struct SettingsChange;
 
+/// The settings that want one of a few words.
+const SETTING_WORDS: [(&str, &[&str]); 6] = [
+    ("v1_dialect", &["tfs", "kserve"]),
+    ("rescue", &["on", "off"]),
+    ("idempotent", &["true", "false"]),
+    ("allow_nan", &["true", "false"]),
+    ("engine", &["auto", "tract", "onnxruntime"]),
+    ("residency", &["routed", "on_demand", "pinned"]),
+];
+
+impl SettingsChange {
+    fn setting((key, wanted): &(&str, &str)) -> Schema {
+        let text = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some(format!("{wanted}; or default")));
+        let words = SETTING_WORDS.iter().find(|(name, _)| name == key).map(|(_, words)| *words);
+        let words = words.map(|words| words.iter().copied().chain(["default"]));
+        text.enum_values(words).into()
+    }
+}
+
 impl PartialSchema for SettingsChange {
     fn schema() -> RefOr<Schema> {
-        let text = |wanted: &str| {
-            let text = ObjectBuilder::new().schema_type(Type::String);
-            text.description(Some(format!("{wanted}; or default"))).build()
-        };
-        let object =
-            MODEL_SETTING_KEYS.iter().fold(ObjectBuilder::new(), |object, (key, wanted)| {
-                object.property(*key, text(wanted))
-            });
+        let object = MODEL_SETTING_KEYS.iter().fold(ObjectBuilder::new(), |object, setting| {
+            object.property(setting.0, Self::setting(setting))
+        });
         object
             .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(false)))
             .description(Some("Settings to change, as text; `default` clears one."))
-            .examples([serde_json::json!({"max_batch_size": "32", "max_queue_delay": "2ms"})])
+            .examples([json!({"max_batch_size": "32", "max_queue_delay": "2ms"})])
             .into()
     }
 }
@@ -293,4 +309,22 @@ pub struct NewKeyView {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Operations {
     pub operations: Vec<Operation>,
+}
+
+#[cfg(test)]
+mod tests {
+    use weighbridge_config::ModelSettings;
+
+    use super::*;
+
+    #[test]
+    fn the_words_of_settings_are_taken() {
+        for (key, words) in SETTING_WORDS {
+            for word in words.iter().chain(&["default"]) {
+                let change = BTreeMap::from([(key.to_owned(), (*word).to_owned())]);
+                let changed = ModelSettings::default().with_changes(&change);
+                assert!(changed.is_ok(), "{key}={word}: {changed:?}");
+            }
+        }
+    }
 }

@@ -134,16 +134,24 @@ pub struct ErrorStatusV1 {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!(super::examples::infer()))]
 pub struct InferRequest {
-    /// Echoed in the answer.
+    /// Echoed in the answer, as text.
     #[schema(nullable = false)]
-    pub id: Option<String>,
+    pub id: Option<RequestName>,
     #[schema(min_items = 1)]
     pub inputs: Vec<InputTensor>,
     /// The outputs that shall come; without it all do.
     pub outputs: Option<Vec<WantedOutput>>,
     /// `timeout`: the most microseconds that the request may take.
-    #[schema(value_type = Option<Object>, nullable = false)]
+    #[schema(value_type = Option<Object>)]
     pub parameters: Option<Value>,
+}
+
+/// What a client calls a request.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum RequestName {
+    Text(String),
+    Number(u64),
 }
 
 /// An input.

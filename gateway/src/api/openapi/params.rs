@@ -99,24 +99,30 @@ pub struct IfMatch {
     pub if_match: Option<String>,
 }
 
-/// Headers of a prediction. Beside them, the header that the model's setting `sticky` names keeps
-/// its callers on one version.
+/// Headers of a prediction whose path names no version. Beside them, the header that the model's
+/// setting `sticky` names keeps its callers on one version.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Header)]
-pub struct PredictionHeaders {
-    /// This version answers; the path wins over it.
+pub struct RoutingHeaders {
+    /// This version answers.
     #[param(rename = "weighbridge-version")]
     pub version: Option<Version>,
     /// The version behind this alias answers; not together with `weighbridge-version`.
-    #[param(rename = "weighbridge-alias", pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+    #[param(rename = "weighbridge-alias", example = "stable")]
     pub alias: Option<String>,
+    /// While an experiment runs: this variant of it.
+    #[param(rename = "weighbridge-variant-override")]
+    pub variant: Option<String>,
+}
+
+/// Headers of every prediction.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Header)]
+pub struct PredictionHeaders {
     /// `map`: class scores are written by name too.
     #[param(rename = "weighbridge-labels", pattern = "^map$")]
     pub labels: Option<String>,
     /// When to give up, at most `limits.max_timeout`.
-    #[param(rename = "x-request-timeout-ms", minimum = 1)]
+    #[param(rename = "x-request-timeout-ms", minimum = 1, example = 30_000)]
     pub timeout_ms: Option<u64>,
-    /// While an experiment runs: this variant of it.
-    #[param(rename = "weighbridge-variant-override", pattern = "^[A-Za-z0-9._-]{1,64}$")]
-    pub variant: Option<String>,
 }
