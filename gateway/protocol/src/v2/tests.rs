@@ -35,9 +35,11 @@ fn parameters_are_read_as_text_when_somebody_asks() {
     let got = ["user", "n", "b", "none", "list", "absent"].map(|name| request.parameter(name));
     let text = |text: &str| Some(text.to_owned());
     assert_eq!(got, [text("zoë"), text("7"), text("true"), None, None, None]);
-    for odd in ["null", "[1]", "7"] {
+    let none = format!(r#"{{"parameters":null,"inputs":[{X}]}}"#);
+    assert_eq!(decode(none.as_bytes()).unwrap().parameter("user"), None);
+    for odd in ["[1]", "7", "\"user\""] {
         let body = format!(r#"{{"parameters":{odd},"inputs":[{X}]}}"#);
-        assert_eq!(decode(body.as_bytes()).unwrap().parameter("user"), None);
+        assert!(error(&body).contains("\"parameters\": wanted an object"), "{odd}");
     }
     assert!(
         error(&format!(r#"{{"parameters":{{}},"parameters":{{}},"inputs":[{X}]}}"#))

@@ -9,7 +9,7 @@ use utoipa::openapi::schema::{AdditionalProperties, ObjectBuilder, Schema, Type}
 use utoipa::{PartialSchema, ToSchema};
 use weighbridge_config::model_settings::MODEL_SETTING_KEYS;
 use weighbridge_config::rollout::Percent;
-use weighbridge_config::{ModelName, Version};
+use weighbridge_config::{EngineChoice, ModelName, Version};
 use weighbridge_registry::{Event, KeyRecord, Model, Operation, Rollout, Route, VersionRecord};
 
 use crate::api::admin::versions::Info;
@@ -123,24 +123,25 @@ pub struct Pushed {
 #[derive(Debug)]
 pub struct SettingsChange;
 
-/// The settings that want one of a few words.
-const SETTING_WORDS: [(&str, &[&str]); 6] = [
-    ("v1_dialect", &["tfs", "kserve"]),
-    ("rescue", &["on", "off"]),
-    ("idempotent", &["true", "false"]),
-    ("allow_nan", &["true", "false"]),
-    ("engine", &["auto", "tract", "onnxruntime"]),
-    ("residency", &["routed", "on_demand", "pinned"]),
-];
+/// The words of a setting that wants one of a few.
+fn words_of(setting: &str) -> Option<Vec<&'static str>> {
+    let words: &[&'static str] = match setting {
+        "v1_dialect" => &["tfs", "kserve"],
+        "rescue" => &["on", "off"],
+        "idempotent" | "allow_nan" => &["true", "false"],
+        "engine" => &EngineChoice::WORDS.map(|(word, _)| word),
+        "residency" => &["routed", "on_demand", "pinned"],
+        _ => return None,
+    };
+    Some([words, &["default"]].concat())
+}
 
 impl SettingsChange {
     fn setting((key, wanted): &(&str, &str)) -> Schema {
         let text = ObjectBuilder::new()
             .schema_type(Type::String)
             .description(Some(format!("{wanted}; or default")));
-        let words = SETTING_WORDS.iter().find(|(name, _)| name == key).map(|(_, words)| *words);
-        let words = words.map(|words| words.iter().copied().chain(["default"]));
-        text.enum_values(words).into()
+        text.enum_values(words_of(key)).into()
     }
 }
 
@@ -319,12 +320,15 @@ mod tests {
 
     #[test]
     fn the_words_of_settings_are_taken() {
-        for (key, words) in SETTING_WORDS {
-            for word in words.iter().chain(&["default"]) {
-                let change = BTreeMap::from([(key.to_owned(), (*word).to_owned())]);
+        let mut tried = 0;
+        for (key, _) in MODEL_SETTING_KEYS {
+            for word in words_of(key).unwrap_or_default() {
+                let change = BTreeMap::from([(key.to_owned(), word.to_owned())]);
                 let changed = ModelSettings::default().with_changes(&change);
                 assert!(changed.is_ok(), "{key}={word}: {changed:?}");
+                tried += 1;
             }
         }
+        assert_eq!(tried, 20);
     }
 }
