@@ -40,6 +40,7 @@ impl fmt::Display for EngineName {
 /// What an operator says about the engine of a version.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum EngineChoice {
     /// tract, where it is right and not much slower than ONNX Runtime; found out once, when the
     /// version is checked.

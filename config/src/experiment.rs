@@ -36,12 +36,14 @@ pub const HOLDOUT: &str = "holdout";
 
 /// An experiment, declared.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ExperimentSpec {
     /// The format of this document.
     #[serde(default = "format")]
     pub format: u32,
     pub name: String,
     /// Who or what is kept on one variant, and counted once.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^(header|parameter):[A-Za-z0-9._-]{1,64}$"))]
     pub unit: UnitSource,
     /// The first is the control, which the others are compared with.
     pub variants: Vec<VariantSpec>,
@@ -70,6 +72,7 @@ pub struct ExperimentSpec {
 
 /// One of the alternatives.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct VariantSpec {
     pub name: String,
     /// The version that answers. Two variants may share one: an A/A test.
@@ -80,6 +83,8 @@ pub struct VariantSpec {
 
 /// Experiments of one layer, of whatever models, never share a unit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = ExperimentLayer))]
 pub struct Layer {
     pub name: String,
     /// The share of the layer's units.
@@ -91,6 +96,8 @@ pub struct Layer {
 
 /// What is measured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = ExperimentMetrics))]
 pub struct Metrics {
     /// The one that decides.
     pub primary: Metric,
@@ -101,6 +108,8 @@ pub struct Metrics {
 
 /// Something that users report back about answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = ExperimentMetric))]
 pub struct Metric {
     /// As in `POST /v2/models/{model}/feedback`.
     pub name: String,
@@ -110,6 +119,7 @@ pub struct Metric {
     /// How long after a unit's first answer its values count. Where no value means zero, it
     /// does so once this time has passed.
     #[serde(with = "duration")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, example = "2m"))]
     pub window: Duration,
     /// A difference up to this, in the metric's own unit, does not matter.
     #[serde(default)]
@@ -122,6 +132,7 @@ pub struct Metric {
 /// What values a metric has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum MetricKind {
     /// 0 or 1: a unit counts as 1 when any of its values is 1, as 0 when none came.
     Binary,
@@ -132,6 +143,7 @@ pub enum MetricKind {
 /// Which way a metric should go.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Better {
     #[default]
     Up,
@@ -141,6 +153,7 @@ pub enum Better {
 /// What several values of one unit are together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum PerUnit {
     /// Their mean. A unit without a value is left out.
     #[default]
@@ -152,6 +165,7 @@ pub enum PerUnit {
 /// Whether the weights follow the results.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Bandit {
     #[default]
     Off,
@@ -162,18 +176,22 @@ pub enum Bandit {
 /// Thompson sampling.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Thompson {
     /// The time between two changes of the weights; the primary metric's window, if that is
     /// longer.
     #[serde(with = "duration")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, example = "2m"))]
     pub every: Duration,
     /// No variant gets less.
     pub floor: Percent,
     /// The time after which the weights stay.
     #[serde(with = "duration")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, example = "2m"))]
     pub horizon: Duration,
     /// What a unit says counts half after this time; unset: it always counts in full.
     #[serde(with = "optional_duration", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, example = "14d"))]
     pub half_life: Option<Duration>,
 }
 

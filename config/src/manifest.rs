@@ -9,6 +9,8 @@ use sha2::{Digest as _, Sha256};
 /// A SHA-256, written as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^[0-9a-fA-F]{64}$"))]
 pub struct Digest([u8; 32]);
 
 impl Digest {
@@ -72,6 +74,7 @@ impl From<Digest> for String {
 /// What a file of an artifact is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum FileRole {
     /// The ONNX file itself.
     Model,
@@ -83,6 +86,7 @@ pub enum FileRole {
 
 /// One file of an artifact.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ManifestFile {
     pub path: String,
     /// Length in bytes.
@@ -93,6 +97,7 @@ pub struct ManifestFile {
 
 /// The files of a version, sorted by path. One `.onnx` is the usual case.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Manifest {
     files: Vec<ManifestFile>,
 }

@@ -13,6 +13,7 @@ use crate::rollout::Percent;
 /// Where a request's sticky key comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Sticky {
     /// The value of this HTTP header (lower case).
     Header(String),
@@ -21,6 +22,7 @@ pub enum Sticky {
 /// How `/v1` answers a request in column form.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum V1Dialect {
     /// TF Serving: `{"outputs": …}`.
     #[default]
@@ -32,6 +34,7 @@ pub enum V1Dialect {
 /// Which versions of a model are in memory.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Residency {
     /// What routes, aliases, rollouts, experiments and shadows name stays; newer versions are
     /// kept as long as there is room.
@@ -63,6 +66,7 @@ impl Residency {
 /// Stored rows tolerate fields they do not know, so that an older binary reads newer rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ModelSettings {
     /// The most rows that share one run of the model.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -98,12 +102,16 @@ pub struct ModelSettings {
     /// Which versions are in memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub residency: Option<Residency>,
+    /// False: nothing of it is in memory, and nothing is answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loaded: Option<bool>,
     /// The engine of versions that are pushed from then on and name none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub engine: Option<EngineChoice>,
     /// The versions that see copies of requests and answer nobody, with the share of the
     /// requests that each sees.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "keyed_by_text")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<BTreeMap<String, Percent>>))]
     pub shadows: Option<BTreeMap<Version, Percent>>,
 }
 
@@ -128,7 +136,7 @@ pub struct InvalidSetting {
 }
 
 /// The settings an operator may name, with what each wants.
-pub const MODEL_SETTING_KEYS: [(&str, &str); 13] = [
+pub const MODEL_SETTING_KEYS: [(&str, &str); 14] = [
     ("max_batch_size", "rows, a whole number from 1 to 65536"),
     ("max_queue_delay", "a duration such as 0s, 500us or 2ms, at most 10s"),
     ("max_queue_size", "rows, a whole number from 1 to 1000000"),
@@ -140,6 +148,7 @@ pub const MODEL_SETTING_KEYS: [(&str, &str); 13] = [
     ("idempotent", "true or false"),
     ("allow_nan", "true or false"),
     ("residency", "routed, on_demand or pinned"),
+    ("loaded", "true or false: nothing of the model is in memory, and nothing is answered"),
     ("engine", "auto, tract or onnxruntime: of versions that are pushed from then on"),
     (
         "shadows",
@@ -195,6 +204,7 @@ impl ModelSettings {
             "idempotent" => put(&mut self.idempotent, clear, || one_of(value, "true", "false")),
             "allow_nan" => put(&mut self.allow_nan, clear, || one_of(value, "true", "false")),
             "residency" => put(&mut self.residency, clear, || Residency::parse(value)),
+            "loaded" => put(&mut self.loaded, clear, || one_of(value, "true", "false")),
             "engine" => put(&mut self.engine, clear, || value.parse().ok()),
             "shadows" => put(&mut self.shadows, clear, || parse_shadows(value)),
             _ => put(&mut self.v1_dialect, clear, || match value {
@@ -269,6 +279,7 @@ mod tests {
                 ("idempotent", "false"),
                 ("allow_nan", "true"),
                 ("residency", "on_demand"),
+                ("loaded", "false"),
                 ("engine", "onnxruntime"),
                 ("shadows", "3=10, 4=2.5"),
             ]))
@@ -285,6 +296,7 @@ mod tests {
             idempotent: Some(false),
             allow_nan: Some(true),
             residency: Some(Residency::OnDemand),
+            loaded: Some(false),
             engine: Some(EngineChoice::OnnxRuntime),
             shadows: Some(
                 [(3, Percent::whole(10)), (4, Percent::points(250))]

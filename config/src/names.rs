@@ -30,6 +30,11 @@ fn follows_name_rule(name: &str) -> bool {
 /// wire protocols use in its place.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(
+    feature = "openapi",
+    schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", example = "digits")
+)]
 pub struct ModelName(String);
 
 impl ModelName {
@@ -57,6 +62,8 @@ impl FromStr for ModelName {
 /// A model's version: a positive integer that never changes its meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "u32", into = "u32")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 2147483647, example = 1))]
 pub struct Version(u32);
 
 impl Version {
@@ -98,6 +105,11 @@ impl FromStr for Version {
 /// cannot be set; an alias of digits only would be taken for a version.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(
+    feature = "openapi",
+    schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", example = "best")
+)]
 pub struct AliasName(String);
 
 impl AliasName {

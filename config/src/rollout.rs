@@ -26,6 +26,7 @@ pub const FORMAT: u32 = 1;
 /// A rollout, declared.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RolloutSpec {
     /// The format of this document.
     pub format: u32,
@@ -35,17 +36,21 @@ pub struct RolloutSpec {
     pub shadow: ShadowStage,
     /// The least time at a step.
     #[serde(with = "duration")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, example = "2m"))]
     pub step_min: Duration,
     /// The time at a step after which the evidence counts as inconclusive.
     #[serde(with = "duration")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, example = "2m"))]
     pub step_max: Duration,
     /// What a new canary may do before it counts (the hard guard watches meanwhile).
     pub warm_up: WarmUp,
     /// How long after the promotion going back is one swap.
     #[serde(with = "duration")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, example = "2m"))]
     pub undo_window: Duration,
     /// How often the evidence gets a new start, so that a late regression is found soon.
     #[serde(with = "duration")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, example = "2m"))]
     pub window: Duration,
     /// The most that the probability of rolling back a version within the margins may be, for
     /// the whole attempt.
@@ -79,11 +84,13 @@ pub struct RolloutSpec {
 /// The stage in which the canary answers nobody. Zero requests: no such stage.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ShadowStage {
     /// Compared requests after which the stage ends.
     pub requests: u64,
     /// The time after which it ends anyway.
     #[serde(with = "duration")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, example = "2m"))]
     pub max: Duration,
     /// The share of requests that are copied.
     pub percent: Percent,
@@ -93,9 +100,11 @@ pub struct ShadowStage {
 /// It ends with the first of the two.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WarmUp {
     /// This long...
     #[serde(with = "duration")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, example = "2m"))]
     pub time: Duration,
     /// ...or so many canary requests.
     pub requests: u64,
@@ -104,6 +113,7 @@ pub struct WarmUp {
 /// What happens when a regression is proved.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum OnRegression {
     /// The canary loses its traffic at once.
     #[default]
@@ -117,6 +127,7 @@ pub enum OnRegression {
 /// What happens when a step has lasted `step_max` without a verdict.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum OnInconclusive {
     #[default]
     Hold,
@@ -127,6 +138,8 @@ pub enum OnInconclusive {
 /// What one observation is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = RolloutUnit))]
 pub enum Unit {
     /// The sticky key where the model is sticky, the request elsewhere.
     #[default]
@@ -140,6 +153,7 @@ pub enum Unit {
 /// Margins of a stream of good and bad events, in percentage points.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RateMargins {
     /// A canary worse by more than this is a regression.
     pub rollback_pp: f64,
@@ -152,6 +166,7 @@ pub struct RateMargins {
 /// Margins of answer times.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LatencyMargins {
     /// A canary slower than this factor is a regression.
     pub rollback_scale: f64,
@@ -165,6 +180,7 @@ pub struct LatencyMargins {
 /// Whose answer times the canary's are compared with.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Against {
     /// Those of a second copy of stable that is given as many requests as the canary: they meet
     /// batches of the same size and caches as cold. From a weight of 50 % on it is stable itself.
@@ -177,6 +193,8 @@ pub enum Against {
 /// The hard guard: for a canary so bad that nobody needs a comparison.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = HardGuard))]
 pub struct Guard {
     /// An error rate up to this is not the guard's business.
     pub error_rate: f64,
@@ -188,8 +206,10 @@ pub struct Guard {
 
 /// Answers slower than an objective.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Slo {
     #[serde(with = "duration")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, example = "2m"))]
     pub latency: Duration,
     #[serde(default)]
     pub margins: RateMargins,
@@ -197,6 +217,7 @@ pub struct Slo {
 
 /// A metric of `POST /v2/models/{model}/feedback`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Reward {
     pub metric: String,
     /// A value below this is a bad event.
@@ -208,6 +229,7 @@ pub struct Reward {
 /// When two answers to one request are the same.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct OutputTolerance {
     /// Elements may differ by this much...
     pub absolute: f64,
@@ -222,6 +244,7 @@ pub struct OutputTolerance {
 /// A tolerance of one output.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Tolerance {
     pub absolute: f64,
     pub relative: f64,
@@ -229,6 +252,7 @@ pub struct Tolerance {
 
 /// Somebody to tell.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Webhook {
     /// `https://…`, or `http://…` where the process settings allow the address.
     pub url: String,
@@ -240,6 +264,8 @@ pub struct Webhook {
 /// A change of a rollout that somebody may want to hear of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = RolloutTransition))]
 pub enum Transition {
     Started,
     Advanced,

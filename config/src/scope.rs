@@ -219,6 +219,8 @@ impl fmt::Display for Scope {
 /// All that a principal may do: scopes separated by spaces or commas, sorted, each once.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(value_type = String, example = "predict:digits feedback"))]
 pub struct Scopes(BTreeSet<Scope>);
 
 impl Scopes {

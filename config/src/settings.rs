@@ -62,6 +62,7 @@ pub struct Settings {
     pub registry: RegistrySettings,
     pub store: Store,
     pub webhooks: Webhooks,
+    pub triton: Triton,
     pub logging: Logging,
     /// Who signs tokens, by the name of the group.
     pub issuers: BTreeMap<String, Issuer>,
@@ -77,6 +78,8 @@ pub struct Settings {
 pub struct Server {
     /// Where predictions, health and metadata are served. Port 0 picks a free one.
     pub listen: SocketAddr,
+    /// A second address for the same, for platforms that want gRPC on a port of its own.
+    pub grpc_listen: Option<SocketAddr>,
     /// The folder of the registry, the blobs and the admin key; a relative one is relative to
     /// the working folder of the process.
     pub data_dir: PathBuf,
@@ -91,6 +94,22 @@ pub struct Server {
     /// The authorities whose client certificates are accepted, PEM; without any no client is
     /// asked for a certificate.
     pub tls_client_ca: Option<PathBuf>,
+}
+
+/// What clients of Triton may do beyond predictions.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Triton {
+    pub model_control: ModelControl,
+}
+
+/// Whether models are loaded and unloaded by Triton's extension "model repository".
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ModelControl {
+    /// No: routes say what is in memory.
+    #[default]
+    None,
+    /// By credentials with the scope `admin:rollout`.
+    Explicit,
 }
 
 /// The admin listener.

@@ -17,6 +17,7 @@ pub const POINTS: u32 = 10_000;
 
 /// `weight` points from the end of the previous segment, owned by `version`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Segment {
     pub version: Version,
     /// Length in basis points.

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 /// An element type, named as on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Datatype {
     Bool,
     Uint8,
@@ -332,6 +333,7 @@ pub fn element_count(shape: &[usize]) -> Option<usize> {
 /// What a model wants or gives under one name. `-1` stands for any length; it is the batch on
 /// axis 0 of a batchable model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TensorSpec {
     pub name: String,
     pub datatype: Datatype,
@@ -344,6 +346,7 @@ pub struct TensorSpec {
 
 /// The inputs and outputs of a version, in the model's order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Signature {
     pub inputs: Vec<TensorSpec>,
     pub outputs: Vec<TensorSpec>,

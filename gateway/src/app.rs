@@ -93,6 +93,10 @@ pub async fn serve(
     let files = [&admin.tls_certificate, &admin.tls_key, &admin.tls_client_ca];
     let admin_tls = tls("admin", files, "admin.tls_certificate")?;
     let data_listener = bind(settings.server.listen, "server.listen").await?;
+    let grpc_listener = match settings.server.grpc_listen {
+        Some(address) => Some(bind(address, "server.grpc_listen").await?),
+        None => None,
+    };
     let admin_listener = bind(settings.admin.listen, "admin.listen").await?;
     let urls = Urls {
         data: url_of(&data_listener, data_tls.is_some())?,
@@ -118,13 +122,15 @@ pub async fn serve(
         headers: gateway.settings.limits.headers.as_usize(),
         max_streams: gateway.settings.limits.max_streams,
     };
-    for (listener, router, tls) in [
-        (data_listener, routes::data(gateway), data_tls),
+    for tls in [&data_tls, &admin_tls].into_iter().flatten() {
+        tasks.spawn(Arc::clone(tls).follow(stop.clone()));
+    }
+    let data = routes::data(gateway);
+    let listeners = grpc_listener.map(|listener| (listener, data.clone(), data_tls.clone()));
+    for (listener, router, tls) in listeners.into_iter().chain([
+        (data_listener, data, data_tls),
         (admin_listener, routes::admin(gateway), admin_tls),
-    ] {
-        if let Some(tls) = &tls {
-            tasks.spawn(Arc::clone(tls).follow(stop.clone()));
-        }
+    ]) {
         let (drain, tracker) = (gateway.drain.clone(), connections.clone());
         connections.spawn(listener::serve(listener, router, limits, tls, drain, tracker));
     }

@@ -97,6 +97,11 @@ impl Control {
             let lines: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
             Problem::new(Kind::InvalidRequest, lines.join("; "))
         })?;
+        let is_released = now.rollout.as_ref().is_some_and(|rollout| rollout.is_active());
+        if is_released && settings.loaded == Some(false) {
+            let detail = format!("{model} has an active rollout, which wants to be ended first");
+            return Err(Problem::new(Kind::Conflict, detail));
+        }
         let mut shadows = Vec::new();
         if changes.contains_key("shadows") || changes.contains_key("idempotent") {
             if let Some(refusal) = target::refusal(&now, &settings) {

@@ -55,7 +55,8 @@ pub struct Gateway {
 pub struct Reload(Mutex<Option<Reloaded>>);
 
 /// An attempt to take over changed settings.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
+#[schema(as = SettingsReload)]
 pub struct Reloaded {
     /// Unix milliseconds.
     pub at: u64,

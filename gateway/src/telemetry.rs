@@ -6,3 +6,4 @@ pub mod logging;
 pub mod names;
 mod rollouts;
 pub mod shadow;
+pub mod tally;

@@ -28,6 +28,7 @@ use crate::model::{Millis, Revision};
 
 /// What came of recomputing the chain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ChainReport {
     /// The first event that has a link of its own; `None` when there is none yet.
     pub first: Option<Revision>,
@@ -45,6 +46,7 @@ pub struct ChainReport {
 
 /// Where and how the chain is broken.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BrokenLink {
     /// The event at which it was found.
     pub sequence: Revision,

@@ -42,6 +42,7 @@ pub mod action {
 
 /// A change that was made. It stays when what it is about has been deleted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Event {
     /// The registry's revision after the change.
     pub sequence: Revision,

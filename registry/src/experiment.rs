@@ -14,6 +14,8 @@ use crate::model::{Millis, Revision};
 
 /// An experiment on a model. Once it is stopped it never changes again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = ExperimentRecord))]
 pub struct Experiment {
     /// Chosen by the caller.
     pub id: String,
@@ -45,6 +47,7 @@ pub struct Experiment {
 /// Whether an experiment still runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum ExperimentState {
     Running,
     Stopped,

@@ -8,6 +8,7 @@ use crate::model::Millis;
 /// What the holder of a key may do; a named set of scopes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Role {
     /// Everything, predictions included.
     Admin,
@@ -66,6 +67,7 @@ pub struct NewKey {
 
 /// A key that was created.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct KeyRecord {
     pub id: String,
     pub name: String,

@@ -35,6 +35,7 @@ impl Actor {
 
 /// A model with everything that is known about it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Model {
     pub name: ModelName,
     /// The registry's revision at the last change of route, aliases, settings, rollout or
@@ -46,6 +47,7 @@ pub struct Model {
     /// The route that a rollback would restore. Its versions may have been archived or
     /// deleted meanwhile; the rollback is refused then.
     pub previous_route: Option<Route>,
+    #[cfg_attr(feature = "openapi", schema(value_type = BTreeMap<String, Version>))]
     pub aliases: BTreeMap<AliasName, Version>,
     /// All versions that have not been deleted, lowest number first.
     pub versions: Vec<VersionRecord>,
@@ -100,6 +102,7 @@ pub struct Snapshot {
 /// What deleting a model does when its route still sends traffic to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum IfRouted {
     /// Refuse: the usual case.
     Refuse,

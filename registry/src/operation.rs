@@ -8,6 +8,7 @@ use crate::model::Millis;
 
 /// A long admin call, such as a push.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Operation {
     pub id: String,
     /// What is done, such as `push`.
@@ -31,6 +32,7 @@ pub struct Operation {
 /// Whether an operation still runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum OperationState {
     Running,
     Done,

@@ -12,6 +12,7 @@ use crate::model::{Millis, Revision};
 
 /// A rollout as it stands. Once it has ended it never changes again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Rollout {
     /// Chosen by the caller, such as `ro-` and 16 hexadecimal digits.
     pub id: String,
@@ -92,6 +93,8 @@ impl Rollout {
 /// How far a rollout has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "phase", rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = RolloutPhase))]
 pub enum Phase {
     /// The canary sees copies of requests; the route is still the one of before.
     Shadow,
@@ -107,6 +110,7 @@ pub enum Phase {
 /// How a rollout ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum RolloutOutcome {
     /// The canary has all traffic.
     Promoted,
@@ -119,6 +123,8 @@ pub enum RolloutOutcome {
 /// Whether a rollout may move forward by itself. The guards watch in every standing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "standing", rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = RolloutStanding))]
 pub enum Standing {
     Running,
     /// Somebody paused it.

@@ -10,10 +10,12 @@ use crate::model::Millis;
 
 /// One entry of a model's route history; the one with the highest sequence is in force.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Route {
     /// 1, 2, 3, … per model; goes on when the model is deleted and its name comes back.
     pub sequence: u64,
     /// Which part of the key space each version owns.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<weighbridge_config::split::Segment>))]
     pub split: Split,
     pub cause: RouteCause,
     pub set_at: Millis,
@@ -26,6 +28,7 @@ pub struct Route {
 /// What made a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum RouteCause {
     /// An operator set the weights.
     Set,

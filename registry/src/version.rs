@@ -10,6 +10,7 @@ use crate::model::Millis;
 
 /// A registered version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct VersionRecord {
     pub model: ModelName,
     pub version: Version,
@@ -33,6 +34,7 @@ pub struct VersionRecord {
 /// How far a version has come.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum VersionState {
     /// Pushed, and not yet found good or bad.
     Checking,
@@ -70,6 +72,7 @@ impl VersionState {
 /// What people say about a version. Only `allow_incompatible` and `engine` decide anything.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct VersionInfo {
     pub description: Option<String>,
     /// Where it came from, such as a source commit.

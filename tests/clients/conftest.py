@@ -1,89 +1,26 @@
-"""A gateway of its own for the whole run: started on free ports with the demo models, stopped by its pid."""
-import os
-import subprocess
-import time
-from dataclasses import dataclass
-from pathlib import Path
+"""The gateways of the run, and which files its Python can read."""
+from importlib.util import find_spec
 
+import extra
 import pytest
-import requests
+import start
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-START_LIMIT_S = 60
-STOP_LIMIT_S = 40
-
-
-@dataclass(frozen=True)
-class Gateway:
-    """Where a running gateway and its data are found, and the key that administers it."""
-
-    data: str
-    admin: str
-    key: str
-    folder: Path
-
-    def v2(self, model: str, body, version: int | None = None, **more) -> requests.Response:
-        """A prediction by the Open Inference Protocol."""
-        pinned = f"/versions/{version}" if version else ""
-        return requests.post(f"{self.data}/v2/models/{model}{pinned}/infer", json=body, timeout=30, **more)
-
-    def v1(self, target: str, body, **more) -> requests.Response:
-        """A prediction as TF Serving's clients ask for it; `target` is what stands before `:predict`."""
-        return requests.post(f"{self.data}/v1/models/{target}:predict", json=body, timeout=30, **more)
-
-    def administer(self, verb: str, path: str, **more) -> requests.Response:
-        """A call of the admin API."""
-        headers = {"Authorization": f"Bearer {self.key}"} | more.pop("headers", {})
-        return requests.request(verb, f"{self.admin}/admin/v1{path}", headers=headers, timeout=30, **more)
-
-
-def binary() -> Path:
-    """The gateway under test: WEIGHBRIDGE_BIN, or what `cargo build --release` made."""
-    found = Path(os.environ.get("WEIGHBRIDGE_BIN", REPOSITORY / "target/release/weighbridge"))
-    assert found.is_file(), f"{found} is not there: cargo build --release, or start through tests/run"
-    return found
-
-
-def wait_until_ready(process: subprocess.Popen, folder: Path, said: Path) -> None:
-    """Waits for the gateway's address and readiness; fails with what it said."""
-    limit = time.monotonic() + START_LIMIT_S
-    while time.monotonic() < limit:
-        assert process.poll() is None, f"the gateway ended with {process.returncode}:\n{said.read_text()}"
-        # Both files are there before the ports answer "ready".
-        if (folder / "listen-url").is_file() and (folder / "admin-key").is_file():
-            url = (folder / "listen-url").read_text().strip()
-            try:
-                if requests.get(f"{url}/v2/health/ready", timeout=5).ok:
-                    return
-            except requests.ConnectionError:
-                pass
-        time.sleep(0.05)
-    pytest.fail(f"the gateway was not ready within {START_LIMIT_S} s:\n{said.read_text()}")
+# Two environments share this folder: KServe's SDK and Triton's clients want different packages.
+collect_ignore_glob = [] if find_spec("kserve") else ["test_kserve*.py"]
 
 
 @pytest.fixture(scope="session")
-def gateway(tmp_path_factory) -> Gateway:
+def gateway(tmp_path_factory):
     """The gateway with the demo models."""
-    folder = tmp_path_factory.mktemp("gateway") / "data"
-    said = folder.with_name("said.txt")
-    command = [binary(), "serve", "--demo", "--data-dir", folder,
-               "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]
-    # Settings of whoever runs the tests are not settings of the tests.
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("WEIGHBRIDGE")}
     # The receivers of the tests listen on loopback, where webhooks do not go by themselves.
-    environment["WEIGHBRIDGE__WEBHOOKS__ALLOW"] = "127.0.0.1/32"
-    with said.open("w") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
-    try:
-        wait_until_ready(process, folder, said)
-        files = ("listen-url", "admin-url", "admin-key")
-        yield Gateway(*((folder / name).read_text().strip() for name in files), folder)
-    finally:
-        process.terminate()
-        try:
-            process.wait(STOP_LIMIT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            raise
-    assert process.returncode == 0, f"the gateway ended with {process.returncode}:\n{said.read_text()}"
+    with start.started(tmp_path_factory.mktemp("gateway") / "data", WEBHOOKS__ALLOW="127.0.0.1/32") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def workshop(tmp_path_factory):
+    """A gateway that lets clients load and unload, with the models of extra.py beside the demo models."""
+    with start.started(tmp_path_factory.mktemp("workshop") / "data", TRITON__MODEL_CONTROL="explicit") as running:
+        for model, file in extra.FILES.items():
+            running.push(model, file)
+        yield running

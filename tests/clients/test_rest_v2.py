@@ -53,7 +53,7 @@ def test_nested_data_and_requested_outputs(gateway):
 
 def test_metadata(gateway):
     server = requests.get(f"{gateway.data}/v2", timeout=10).json()
-    assert server["name"] == "weighbridge" and server["extensions"] == []
+    assert server["name"] == "weighbridge" and "binary_tensor_data" in server["extensions"]
     assert requests.get(f"{gateway.data}/v2/models", timeout=10).json() == {
         "models": ["breast_cancer", "diabetes", "digits"]}
     model = requests.get(f"{gateway.data}/v2/models/digits", timeout=10).json()

@@ -80,11 +80,3 @@ def test_errors_are_texts_that_the_client_shows(client, model, version, said):
     with pytest.raises(InferenceServerException) as error:
         client.get_model_metadata(model, version)
     assert said in error.value.message()
-
-
-def test_binary_tensors_are_refused_in_words(client):
-    tensor = triton.InferInput("image", [1, 64], "FP32")
-    tensor.set_data_from_numpy(demo.features("digits")[:1], binary_data=True)
-    with pytest.raises(InferenceServerException) as error:
-        client.infer("digits", [tensor])
-    assert "binary tensor data" in error.value.message()

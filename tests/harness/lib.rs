@@ -9,6 +9,7 @@ pub mod answer;
 pub mod committed;
 pub mod connection;
 pub mod gateway;
+pub mod grpc;
 pub mod invocation;
 pub mod listener;
 pub mod metrics;

@@ -23,10 +23,21 @@ pub struct Listener {
 impl Listener {
     /// The listener at `url`.
     pub fn new(url: &str, key: Option<String>) -> Self {
+        Self::of(url, key, reqwest::Client::builder())
+    }
+
+    /// The same address, with a connection of its own for each request: none is used just as the
+    /// server closes it.
+    pub fn without_reuse(&self) -> Self {
+        let client = reqwest::Client::builder().pool_max_idle_per_host(0);
+        Self::of(&self.url, self.key.clone(), client)
+    }
+
+    fn of(url: &str, key: Option<String>, client: reqwest::ClientBuilder) -> Self {
         // The system's roots are not read for each listener.
         let root = url.starts_with("https://").then(|| reqwest::Certificate::from_pem(tls::ROOT));
         let root = root.map(|root| root.expect("a certificate"));
-        let client = reqwest::Client::builder().no_proxy().tls_certs_only(root);
+        let client = client.no_proxy().tls_certs_only(root);
         let client = client.timeout(PATIENCE).build();
         Self { url: url.to_owned(), key, client: client.expect("a client") }
     }

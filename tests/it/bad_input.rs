@@ -109,8 +109,13 @@ async fn a_missing_value_is_nan_in_a_float_tensor() {
     let body = tensor("x", "FP32", json!([1, 4]), json!([1.0, null, 3.0, 4.0]));
     let answer = gateway.infer("double", &body).await.expect(200);
     assert_eq!(answer.json()["outputs"][0]["data"], json!([2.0, null, 6.0, 8.0]));
-    let row = gateway.predict("double", &json!({"instances": [[1.0, null, 3.0, 4.0]]})).await;
-    assert_eq!(row.expect(200).json()["predictions"], json!([[2.0, null, 6.0, 8.0]]));
+    let body = json!({"instances": [[1.0, null, 3.0, 4.0]]});
+    let row = gateway.predict("double", &body).await.expect(200);
+    // As TF Serving writes it; KServe's dialect is JSON to the letter.
+    assert_eq!(row.text(), "{\"predictions\":[[2.0,NaN,6.0,8.0]]}");
+    gateway.configure("double", &json!({"v1_dialect": "kserve"})).await;
+    let row = gateway.predict("double", &body).await.expect(200);
+    assert_eq!(row.json()["predictions"], json!([[2.0, null, 6.0, 8.0]]));
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ mod experiments;
 mod external_data;
 mod front_door;
 mod golden;
+mod grpc;
 mod independence;
 mod keys;
 mod memory;

@@ -103,7 +103,7 @@ async fn weights_that_are_no_split_are_refused() {
     let gateway = with_two_versions().await;
     let before = gateway.model("fraud").await["route"].clone();
     let refusals: [(Value, u16); 4] = [
-        (json!({"1": 9000, "2": 900}), 409),
+        (json!({"1": 9000, "2": 900}), 400),
         (json!({"1": 9000, "7": 1000}), 404),
         (json!({"1": -1, "2": 10_001}), 400),
         (json!({"first": 10_000}), 400),

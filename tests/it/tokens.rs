@@ -8,7 +8,9 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tonic::Code;
 use weighbridge_tests::gateway::any_row;
+use weighbridge_tests::grpc::{self, Grpc};
 use weighbridge_tests::onnx::tag;
 use weighbridge_tests::{Answer, Gateway, Start, tls, wait};
 
@@ -178,6 +180,15 @@ async fn each_token_that_is_not_right_is_refused_and_counted() {
         let by = if *status == 401 { answer.header("www-authenticate") } else { Some("Bearer") };
         assert_eq!(by, Some("Bearer"), "{reason}");
         assert_eq!(counted(reason).await, before + 1.0, "{reason}: {told}");
+        // The same over gRPC.
+        let calls = Grpc::to(&gateway.data.with_key(Some(token)));
+        let refused = calls.infer(grpc::any_row("fraud")).await.expect_err("a refusal");
+        let code = if *status == 401 { Code::Unauthenticated } else { Code::PermissionDenied };
+        assert_eq!(refused.code(), code, "{reason}: {refused:?}");
+        // A token that opens no model at all is refused before the message is read.
+        let fact = if *status == 403 { "needs the scope predict" } else { fact };
+        assert!(refused.message().contains(fact), "{reason}: {refused:?}");
+        assert_eq!(counted(reason).await, before + 2.0, "{reason}: {refused:?}");
     }
     infer(&gateway, "fraud", &right).await.expect(200);
     // A forbidden model and one that is not there look the same.

@@ -46,8 +46,9 @@ fn calls(code: &str, prefix: &str) -> Vec<Call> {
             if route.match_indices(call).any(|(at, _)| is_start(at)) {
                 // The router cannot split a segment: handlers do.
                 let is_v1_verb = verb == "POST" && path.starts_with("/v1/");
-                let path = if is_v1_verb { format!("{path}:predict") } else { path.to_owned() };
-                found.push(format!("{verb} {prefix}{path}"));
+                let ends: &[&str] =
+                    if is_v1_verb { &[":predict", ":classify", ":regress"] } else { &[""] };
+                found.extend(ends.iter().map(|end| format!("{verb} {prefix}{path}{end}")));
             }
         }
     }

@@ -33,6 +33,7 @@ fn rooms_know_only_the_rooms_below_them() {
         ("model-store", config),
         ("engine", config),
         ("gateway/protocol", config),
+        ("gateway/grpc", &["weighbridge-config", "weighbridge-protocol"]),
         ("gateway/routing", config),
         ("gateway/judge", config),
         ("gateway/experiment", config),

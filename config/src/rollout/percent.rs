@@ -10,6 +10,8 @@ use crate::split::{POINTS, percent};
 /// `0.25`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "f64", into = "f64")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(value_type = f64, minimum = 0, maximum = 100, example = 5))]
 pub struct Percent(u32);
 
 impl Percent {

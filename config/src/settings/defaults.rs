@@ -11,7 +11,7 @@ use crate::scope::Scopes;
 use super::{
     AccessLog, Admin, Auth, ByteSize, Client, DEFAULT_TIER, Engine, Issuer, KeySource, Limits,
     LogFormat, Logging, Priority, RegistrySettings, Server, Serving, Settings, Shadow, Store, Tier,
-    Webhooks,
+    Triton, Webhooks,
 };
 
 /// Nothing is reachable from another machine until an operator says so.
@@ -32,6 +32,7 @@ impl Default for Settings {
             registry: RegistrySettings::default(),
             store: Store::default(),
             webhooks: Webhooks::default(),
+            triton: Triton::default(),
             logging: Logging::default(),
             issuers: BTreeMap::new(),
             clients: BTreeMap::new(),
@@ -44,6 +45,7 @@ impl Default for Server {
     fn default() -> Self {
         Self {
             listen: loopback(8080),
+            grpc_listen: None,
             data_dir: "./weighbridge-data".into(),
             drain_timeout: Duration::from_secs(30),
             name: "weighbridge".into(),

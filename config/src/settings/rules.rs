@@ -20,6 +20,19 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
         .map_err(|_| "wanted an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080".into())
 }
 
+/// An address, or `none`.
+pub(super) fn optional_address(text: &str) -> Result<Option<SocketAddr>, String> {
+    match text {
+        "none" => Ok(None),
+        text => address(text).map(Some).map_err(|wanted| format!("{wanted}, or \"none\"")),
+    }
+}
+
+/// The text of an optional address's setting.
+pub(super) fn optional_address_of(address: &Option<SocketAddr>) -> String {
+    address.map_or_else(|| "none".to_owned(), |address| address.to_string())
+}
+
 /// A folder; whether it can be created and locked is found out when the process starts.
 pub(super) fn folder(path: &Path) -> Result<PathBuf, String> {
     let fits = !path.as_os_str().is_empty() && !path.as_os_str().as_encoded_bytes().contains(&0);

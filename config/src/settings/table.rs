@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::rules::{
-    address, duration, folder, log_level, name, networks, optional_file, optional_file_of,
-    secret_file, secret_file_of, size, whole, word, word_of,
+    address, duration, folder, log_level, name, networks, optional_address, optional_address_of,
+    optional_file, optional_file_of, secret_file, secret_file_of, size, whole, word, word_of,
 };
 use super::units::{ByteSize, format_duration};
 use crate::engine::EngineChoice;
 
-use super::{AccessLog, DataPlane, LogFormat, Settings};
+use super::{AccessLog, DataPlane, LogFormat, ModelControl, Settings};
 
 /// One setting.
 #[derive(Clone, Copy)]
@@ -61,7 +61,7 @@ impl Setting {
 pub(super) const PREFIX: &str = "WEIGHBRIDGE__";
 
 /// What each section is about, for the example file.
-pub(super) const SECTIONS: [(&str, &str); 11] = [
+pub(super) const SECTIONS: [(&str, &str); 12] = [
     ("server", "The data listener (predictions, health, metadata) and the process itself."),
     ("admin", "The admin listener: admin API, metrics, dashboard. It always asks for a key."),
     ("auth", "Who may ask."),
@@ -72,11 +72,14 @@ pub(super) const SECTIONS: [(&str, &str); 11] = [
     ("registry", "How this process follows the registry."),
     ("store", "The bytes of models."),
     ("webhooks", "Who is told of rollouts: the webhooks of a rollout's spec."),
+    ("triton", "What clients of Triton may do beyond predictions."),
     ("logging", "What is logged, and how. Logs go to standard error."),
 ];
 
 const DATA_PLANES: [(&str, DataPlane); 3] =
     [("auto", DataPlane::Auto), ("open", DataPlane::Open), ("keys", DataPlane::Keys)];
+const MODEL_CONTROLS: [(&str, ModelControl); 2] =
+    [("none", ModelControl::None), ("explicit", ModelControl::Explicit)];
 const LOG_FORMATS: [(&str, LogFormat); 3] =
     [("auto", LogFormat::Auto), ("pretty", LogFormat::Pretty), ("json", LogFormat::Json)];
 const ACCESS_LOGS: [(&str, AccessLog); 3] =
@@ -118,6 +121,9 @@ macro_rules! setting {
     (optional_file $section:ident.$name:ident, $about:literal) => {
         setting!(@ $section.$name, true, $about, optional_file, optional_file_of)
     };
+    (optional_address $section:ident.$name:ident, $about:literal) => {
+        setting!(@ $section.$name, true, $about, optional_address, optional_address_of)
+    };
     (@ $section:ident.$name:ident, $quoted:literal, $about:literal, $rule:expr, $show:expr) => {
         Setting {
             key: concat!(stringify!($section), ".", stringify!($name)),
@@ -140,6 +146,9 @@ pub(super) static TABLE: &[Setting] = &[
     setting!(text server.listen, address,
         "Where predictions are served. Loopback, so that nothing is reachable from another\n\
          machine before you say so. Port 0 picks a free port."),
+    setting!(optional_address server.grpc_listen,
+        "A second address for the same, for platforms that want gRPC on a port of its own.\n\
+         \"none\": gRPC is on server.listen alone, beside REST."),
     setting!(folder server.data_dir,
         "The folder of the registry, the models' bytes and the admin key; one process at a time.\n\
          A relative path is relative to the folder the process was started in."),
@@ -264,6 +273,10 @@ pub(super) static TABLE: &[Setting] = &[
     setting!(secret_file webhooks.secret_file,
         "The file with the secret that signs webhooks. \"auto\": webhook-secret in the data folder,\n\
          made by the server. It is read for each delivery."),
+    setting!(live word triton.model_control, MODEL_CONTROLS,
+        "Whether POST /v2/repository/models/NAME/load and /unload (and the same over gRPC) change\n\
+         what is in memory, for credentials with the scope admin:rollout: \"explicit\"; \"none\"\n\
+         refuses them."),
     setting!(live text logging.level, log_level,
         "What is logged: off, error, warn, info, debug or trace, or a list such as\n\
          \"info,weighbridge=debug\"."),

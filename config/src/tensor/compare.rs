@@ -33,6 +33,7 @@ pub struct Worst {
 
 /// How many of how many agree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Agreement {
     pub agree: u64,
     pub of: u64,

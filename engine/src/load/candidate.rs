@@ -56,6 +56,9 @@ pub(crate) fn may_batch(inputs: &[DeclaredInput]) -> bool {
     agree && !tied
 }
 
+/// The type and the axes of an input.
+type Form = (DatumType, TVec<TDim>);
+
 /// Gives the model's inputs the facts of `candidate`; returns them and the rows symbol.
 ///
 /// # Errors
@@ -64,7 +67,7 @@ pub(crate) fn input_facts(
     model: &InferenceModel,
     inputs: &[DeclaredInput],
     candidate: Candidate,
-) -> Result<(Vec<(DatumType, TVec<TDim>)>, Symbol), Error> {
+) -> Result<(Vec<Form>, Symbol), Error> {
     // Fresh symbols: the file may use the name N for something else.
     let rows = model.symbols.new_with_prefix("N");
     let mut named: HashMap<String, Symbol> = HashMap::new();

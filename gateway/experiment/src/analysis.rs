@@ -12,6 +12,8 @@ use crate::outcome::{Observation, Outcome};
 
 /// What an experiment has found so far.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = ExperimentAnalysis))]
 pub struct Analysis {
     /// Unix milliseconds.
     pub at: u64,
@@ -31,6 +33,7 @@ pub struct Analysis {
 
 /// Units of one variant.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct VariantUnits {
     pub variant: String,
     pub units: u64,
@@ -38,6 +41,8 @@ pub struct VariantUnits {
 
 /// A check of counts against the shares that were drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = CountsCheck))]
 pub struct Check {
     /// The evidence against them; above `required` they are wrong.
     pub evidence: f64,
@@ -56,6 +61,7 @@ impl Check {
 
 /// What was reported of one metric.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MetricView {
     pub metric: String,
     /// In the order of the spec.
@@ -68,6 +74,8 @@ pub struct MetricView {
 
 /// What was reported about some units.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = MetricReported))]
 pub struct Reported {
     /// Units whose window has passed.
     pub units: u64,
@@ -79,6 +87,8 @@ pub struct Reported {
 
 /// One variant against the first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = VariantComparison))]
 pub struct Comparison {
     pub variant: String,
     pub decision: Decision,

@@ -11,6 +11,8 @@ use crate::effect::{Effect, Unready};
 /// What to do about a variant. The experiment goes on until somebody stops it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = ExperimentDecision))]
 pub enum Decision {
     /// Better than the control, and no guardrail is worse by more than its margin.
     Ship,
@@ -47,6 +49,8 @@ impl fmt::Display for Decision {
 
 /// What is known about one metric of one variant, against the control.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = ExperimentFinding))]
 pub struct Finding {
     pub metric: String,
     pub better: Better,

@@ -50,6 +50,8 @@ pub struct Demand {
 
 /// The difference treatment − control, in the metric's own unit.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = ExperimentEffect))]
 pub struct Effect {
     pub estimate: f64,
     pub lower: f64,
@@ -63,6 +65,8 @@ pub struct Effect {
 /// Why there is no interval yet.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "waits_for", rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = EffectUnready))]
 pub enum Unready {
     /// Units beyond the pilot; the smaller of the two variants has so many.
     Units { has: u64, wants: u64 },

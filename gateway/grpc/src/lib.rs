@@ -6,5 +6,8 @@ pub mod inference {
     tonic::include_proto!("inference");
 }
 
+pub mod codec;
+pub mod convert;
+
 /// The definition, for the reflection service.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/inference.bin"));

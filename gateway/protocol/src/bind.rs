@@ -4,6 +4,9 @@ use weighbridge_config::{Signature, Tensor, TensorSpec};
 
 use crate::error::{BadRequest, shown};
 
+/// Rows of no elements take no bytes of a body, so that nothing else would bound their number.
+const MOST_EMPTY_ROWS: usize = 65_536;
+
 /// A tensor as a request names it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NamedTensor {
@@ -52,6 +55,11 @@ fn common_rows(inputs: &[Tensor], signature: &Signature) -> Result<usize, BadReq
         }
         if came == 0 {
             return Err(BadRequest(format!("input \"{name}\" has no rows: wanted at least one")));
+        }
+        if came > MOST_EMPTY_ROWS && tensor.data().is_empty() {
+            return Err(BadRequest(format!(
+                "input \"{name}\" has {came} rows of no elements: wanted at most {MOST_EMPTY_ROWS}"
+            )));
         }
     }
     Ok(rows)
@@ -117,15 +125,15 @@ fn described(spec: &TensorSpec) -> String {
 }
 
 /// The positions of the requested outputs in the signature, or of all when none is asked for.
-pub fn requested_outputs(
-    asked: Option<&[String]>,
+pub fn requested_outputs<N: AsRef<str>>(
+    asked: Option<&[N]>,
     signature: &Signature,
 ) -> Result<Vec<usize>, BadRequest> {
     let Some(asked) = asked else {
         return Ok((0..signature.outputs.len()).collect());
     };
     let mut places = Vec::with_capacity(asked.len());
-    for name in asked {
+    for name in asked.iter().map(AsRef::as_ref) {
         let Some(place) = signature.output_index(name) else {
             let known = listed(&signature.outputs);
             let name = shown(name);
@@ -208,9 +216,21 @@ mod tests {
     }
 
     #[test]
+    fn rows_of_no_elements_are_bounded() {
+        let signature = Signature {
+            inputs: vec![spec("x", Datatype::Fp32, &[-1, -1])],
+            outputs: vec![],
+            batchable: true,
+        };
+        assert_eq!(bind(vec![floats("x", &[65_536, 0])], &signature).unwrap().rows, 65_536);
+        let error = bind(vec![floats("x", &[1 << 60, 0])], &signature).unwrap_err().0;
+        assert!(error.contains("1152921504606846976 rows of no elements"), "{error}");
+    }
+
+    #[test]
     fn outputs_come_as_asked_for() {
         let names = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
-        assert_eq!(requested_outputs(None, &signature()), Ok(vec![0, 1]));
+        assert_eq!(requested_outputs(None::<&[String]>, &signature()), Ok(vec![0, 1]));
         assert_eq!(requested_outputs(Some(&names(&["c"])), &signature()), Ok(vec![1]));
         assert!(requested_outputs(Some(&names(&["c", "c"])), &signature()).is_err());
         assert!(requested_outputs(Some(&names(&["z"])), &signature()).is_err());

@@ -1,10 +1,17 @@
 //! JSON arrays, flat or nested, decoded into one typed buffer.
 
+use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use base64::Engine as _;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use serde::Deserialize;
+use serde::de::{
+    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 use weighbridge_config::{Datatype, TensorData, with_elements};
 
+use crate::bare;
 use crate::error::{BadRequest, shown};
 
 /// Arrays may nest this deep: more axes than any model has.
@@ -33,6 +40,10 @@ pub(crate) trait Element: Sized {
         Err(Unfit(Self::WANTED))
     }
     fn from_null() -> Result<Self, Unfit> {
+        Err(Unfit(Self::WANTED))
+    }
+    /// From the text of `{"b64": text}`, where such objects are taken.
+    fn from_base64(_: &str) -> Result<Self, Unfit> {
         Err(Unfit(Self::WANTED))
     }
 }
@@ -81,6 +92,9 @@ impl Element for f32 {
         // JSON has no infinity: one that appears here is a number FP32 cannot hold.
         if narrow.is_infinite() { Err(Unfit(Self::WANTED)) } else { Ok(narrow) }
     }
+    fn from_str(text: &str) -> Result<Self, Unfit> {
+        bare::number(text).map(|n| n as f32).ok_or(Unfit(Self::WANTED))
+    }
     fn from_null() -> Result<Self, Unfit> {
         Ok(f32::NAN)
     }
@@ -96,6 +110,9 @@ impl Element for f64 {
     }
     fn from_f64(n: f64) -> Result<Self, Unfit> {
         Ok(n)
+    }
+    fn from_str(text: &str) -> Result<Self, Unfit> {
+        bare::number(text).ok_or(Unfit(Self::WANTED))
     }
     fn from_null() -> Result<Self, Unfit> {
         Ok(f64::NAN)
@@ -121,7 +138,16 @@ impl Element for Vec<u8> {
     fn from_str(text: &str) -> Result<Self, Unfit> {
         Ok(text.as_bytes().to_vec())
     }
+    fn from_base64(text: &str) -> Result<Self, Unfit> {
+        BASE64.decode(text).map_err(|_| Unfit("base64 in {\"b64\": …}"))
+    }
 }
+
+/// With or without padding, as clients write it.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// The lengths of nested arrays, learnt while they pass.
 #[derive(Debug, Default)]
@@ -171,22 +197,44 @@ pub(crate) struct Append<'a> {
     pub nesting: &'a mut Nesting,
     pub label: &'a str,
     pub depth: usize,
+    /// Whether `{"b64": "…"}` stands for an element of BYTES.
+    pub base64: bool,
 }
 
 impl<'de> DeserializeSeed<'de> for Append<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
-        let Self { data, nesting, label, depth } = self;
+        let Self { data, nesting, label, depth, base64 } = self;
         let datatype = data.datatype();
         if matches!(datatype, Datatype::Fp16 | Datatype::Bf16) {
             return Err(D::Error::custom(format_args!(
                 "{label}: {datatype} cannot be sent as JSON: wanted binary tensor data (parameter binary_data_size)"
             )));
         }
-        with_elements!(data, out => Sink { out, nesting, label, datatype, depth }.deserialize(json))
+        let read = with_elements!(data, out => {
+            Sink { out, nesting, label, datatype, depth, base64 }.deserialize(json)
+        });
+        read.map_err(|error| named(label, error))
     }
 }
+
+/// An error of the reader about a value, with the name of whose it is: the reader refuses such
+/// values before an element could.
+pub(crate) fn named<E: serde::de::Error>(label: &str, error: E) -> E {
+    const OF_VALUES: [&str; 3] = ["number out of range", "unexpected end of hex", "lone"];
+    let text = error.to_string();
+    if !OF_VALUES.iter().any(|start| text.starts_with(start)) {
+        return error;
+    }
+    let told = text.split_once(" at line ").map_or(text.as_str(), |(told, _)| told);
+    E::custom(format_args!("{label}: {told}"))
+}
+
+/// Text borrowed unless it holds escapes.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 struct Sink<'a, T> {
     out: &'a mut Vec<T>,
@@ -194,6 +242,7 @@ struct Sink<'a, T> {
     label: &'a str,
     datatype: Datatype,
     depth: usize,
+    base64: bool,
 }
 
 impl<T: Element> Sink<'_, T> {
@@ -259,7 +308,7 @@ impl<'de, T: Element> Visitor<'de> for Sink<'_, T> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<(), A::Error> {
-        let Self { out, nesting, label, datatype, depth } = self;
+        let Self { out, nesting, label, datatype, depth, base64 } = self;
         if depth >= DEEPEST {
             return Err(A::Error::custom(format_args!(
                 "{label}: arrays nest deeper than {DEEPEST}"
@@ -268,7 +317,8 @@ impl<'de, T: Element> Visitor<'de> for Sink<'_, T> {
         let mut length = 0;
         loop {
             let depth = depth + 1;
-            let element = Sink { out: &mut *out, nesting: &mut *nesting, label, datatype, depth };
+            let (out, nesting) = (&mut *out, &mut *nesting);
+            let element = Sink { out, nesting, label, datatype, depth, base64 };
             if values.next_element_seed(element)?.is_none() {
                 break;
             }
@@ -278,12 +328,23 @@ impl<'de, T: Element> Visitor<'de> for Sink<'_, T> {
         Ok(())
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, _: A) -> Result<(), A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
         let (label, place, datatype) = (self.label, self.out.len(), self.datatype);
-        Err(A::Error::custom(format_args!(
-            "{label}: element {place} is an object, {datatype} wants {}",
-            T::WANTED
-        )))
+        let odd = |wanted: &str| {
+            A::Error::custom(format_args!(
+                "{label}: element {place} is an object, {datatype} wants {wanted}"
+            ))
+        };
+        if !self.base64 || datatype != Datatype::Bytes {
+            return Err(odd(T::WANTED));
+        }
+        const WANTED: &str = "a string or {\"b64\": \"…\"} with that one key";
+        let came = members.next_entry::<Text<'de>, Text<'de>>()?;
+        let Some((Text(key), Text(text))) = came else { return Err(odd(WANTED)) };
+        if key != "b64" || members.next_key::<IgnoredAny>()?.is_some() {
+            return Err(odd(WANTED));
+        }
+        self.push(T::from_base64(&text), || shown(&text))
     }
 }
 
@@ -295,7 +356,7 @@ pub(crate) fn append_json(
     label: &str,
 ) -> Result<(), serde_json::Error> {
     let mut reader = serde_json::Deserializer::from_str(json);
-    Append { data, nesting, label, depth: 0 }.deserialize(&mut reader)
+    Append { data, nesting, label, depth: 0, base64: false }.deserialize(&mut reader)
 }
 
 /// The elements of one JSON text, an array that may nest. `label` names the tensor in errors;

@@ -15,13 +15,11 @@ pub mod traffic;
 pub mod versions;
 
 use axum::Extension;
-use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
-use serde::de::DeserializeOwned;
+use http::{HeaderMap, HeaderValue, header};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use utoipa::IntoParams;
 use weighbridge_config::{ModelName, Version};
 use weighbridge_registry::Model;
 use weighbridge_routing::Availability;
@@ -31,50 +29,10 @@ use crate::edge::auth::Principal;
 use crate::edge::problem::{Kind, Problem};
 use crate::gateway::Gateway;
 
-/// A JSON body of at most axum's default limit (2 MiB), whatever its content type says: `curl
-/// -d` calls everything a form. Mistakes are problems like all others.
-#[derive(Debug)]
-pub struct Body<T>(pub T);
-
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
-    type Rejection = Problem;
-
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        parse(&bytes(request, state).await?).map(Self)
-    }
-}
-
-/// A [`Body`] that may be empty.
-#[derive(Debug)]
-pub struct OptionalBody<T>(pub T);
-
-impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalBody<T> {
-    type Rejection = Problem;
-
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let bytes = bytes(request, state).await?;
-        if bytes.is_empty() { Ok(Self(T::default())) } else { parse(&bytes).map(Self) }
-    }
-}
-
-async fn bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
-    Bytes::from_request(request, state).await.map_err(|rejection| {
-        let kind = match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => Kind::BodyTooLarge,
-            _ => Kind::InvalidRequest,
-        };
-        Problem::new(kind, rejection.body_text())
-    })
-}
-
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(bytes)
-        .map_err(|e| Problem::new(Kind::InvalidRequest, format!("the body: {e}")))
-}
-
 /// `?limit=`: how many are listed.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct Limit {
     limit: Option<u32>,
 }

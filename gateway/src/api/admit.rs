@@ -62,12 +62,14 @@ impl Caller {
         gateway.permits.body(&self.door.settings.limits, self.class())
     }
 
-    /// How the compute threads know this caller.
-    pub fn party(&self) -> Party {
+    /// How the compute threads know this caller, or a request of it that has asked for the class
+    /// `lowered`: nobody gets above the class of the tier.
+    pub fn party(&self, lowered: Option<Priority>) -> Party {
+        let own = share_of(self.class());
         Party {
             tenant: Arc::clone(&self.tenant),
             weight: f64::from(self.tier.settings.weight.max(1)),
-            share: share_of(self.class()),
+            share: lowered.map_or(own, |class| own.min(share_of(class))),
         }
     }
 

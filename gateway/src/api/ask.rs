@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use http::HeaderMap;
+use weighbridge_config::settings::Priority;
 use weighbridge_config::{Sticky, Version};
 use weighbridge_protocol::v2::InferRequest;
 use weighbridge_routing::{Ask, Key, Refusal};
@@ -96,18 +97,50 @@ pub fn routing_key<'a>(model: &ServedModel, headers: &'a HeaderMap) -> Key<'a> {
     }
 }
 
-/// When the caller stops waiting: `x-request-timeout-ms` up to the ceiling, else the model's.
+/// When the caller stops waiting: `x-request-timeout-ms` or gRPC's `grpc-timeout`, whichever ends
+/// sooner, up to the ceiling; else the model's own.
 pub fn deadline(
     headers: &HeaderMap,
     arrived: Instant,
     model_timeout: Duration,
     ceiling: Duration,
 ) -> Result<Instant, Problem> {
-    let Some(text) = text_header(headers, "x-request-timeout-ms")? else {
-        return Ok(arrived + model_timeout);
+    let asked = [timeout_ms(headers)?, grpc_timeout(headers)?].into_iter().flatten().min();
+    Ok(arrived + asked.map_or(model_timeout, |asked| asked.min(ceiling)))
+}
+
+/// At most eight digits and a unit, as gRPC's protocol over HTTP/2 has it.
+fn grpc_timeout(headers: &HeaderMap) -> Result<Option<Duration>, Problem> {
+    let Some(text) = text_header(headers, "grpc-timeout")? else { return Ok(None) };
+    let parsed = || {
+        let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+        if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+            return None;
+        }
+        let count: u64 = digits.parse().ok()?;
+        Some(match unit {
+            "H" => Duration::from_secs(count * 3600),
+            "M" => Duration::from_secs(count * 60),
+            "S" => Duration::from_secs(count),
+            "m" => Duration::from_millis(count),
+            "u" => Duration::from_micros(count),
+            "n" => Duration::from_nanos(count),
+            _ => return None,
+        })
     };
+    parsed().map(Some).ok_or_else(|| {
+        let came: String = text.chars().take(40).collect();
+        let detail = format!(
+            "grpc-timeout is \"{came}\": wanted up to 8 digits and a unit of H, M, S, m, u, n"
+        );
+        Problem::new(Kind::InvalidRequest, detail)
+    })
+}
+
+fn timeout_ms(headers: &HeaderMap) -> Result<Option<Duration>, Problem> {
+    let Some(text) = text_header(headers, "x-request-timeout-ms")? else { return Ok(None) };
     match text.parse::<u64>() {
-        Ok(ms) if ms > 0 => Ok(arrived + Duration::from_millis(ms).min(ceiling)),
+        Ok(ms) if ms > 0 => Ok(Some(Duration::from_millis(ms))),
         _ => {
             let came: String = text.chars().take(40).collect();
             let detail = format!(
@@ -128,6 +161,23 @@ pub fn timeout_asked(body: &InferRequest) -> Result<Option<Duration>, Problem> {
             let came: String = text.chars().take(40).collect();
             let detail =
                 format!("parameters.timeout is \"{came}\": wanted microseconds, a whole number");
+            Err(Problem::new(Kind::InvalidRequest, detail))
+        }
+    }
+}
+
+/// Triton's parameter `priority`, as a class of ours: 1 is high, 2 normal, from 3 on low. 0, or
+/// none, is the class of the tier.
+pub fn priority_asked(body: &InferRequest) -> Result<Option<Priority>, Problem> {
+    let Some(text) = body.parameter("priority") else { return Ok(None) };
+    match text.parse::<u64>() {
+        Ok(0) => Ok(None),
+        Ok(1) => Ok(Some(Priority::High)),
+        Ok(2) => Ok(Some(Priority::Normal)),
+        Ok(_) => Ok(Some(Priority::Low)),
+        Err(_) => {
+            let came: String = text.chars().take(40).collect();
+            let detail = format!("parameters.priority is \"{came}\": wanted a whole number");
             Err(Problem::new(Kind::InvalidRequest, detail))
         }
     }
@@ -156,6 +206,13 @@ pub fn refusal(model: &ServedModel, refusal: Refusal) -> Problem {
         Refusal::NotPromoted { newest: None } => Problem::new(
             Kind::NotReady,
             format!("{name} has no version: weighbridge push {name} FILE.onnx"),
+        ),
+        Refusal::NotLoaded(_) if !model.settings.is_loaded => Problem::new(
+            Kind::NotReady,
+            format!(
+                "{name} was unloaded: POST /v2/repository/models/{name}/load, or weighbridge \
+                 configure {name} loaded=true"
+            ),
         ),
         Refusal::NotLoaded(version) => {
             let detail = format!(
@@ -207,5 +264,22 @@ mod tests {
         for bad in ["0", "-1", "soon", "", "1.5"] {
             assert_eq!(at(bad).unwrap_err().kind, Kind::InvalidRequest, "{bad}");
         }
+        let grpc = |text: &str| deadline(&headers(&[("grpc-timeout", text)]), now, own, ceiling);
+        for (text, wanted) in [
+            ("495m", Duration::from_millis(495)),
+            ("7u", Duration::from_micros(7)),
+            ("90n", Duration::from_nanos(90)),
+            ("2S", Duration::from_secs(2)),
+            ("1M", ceiling),
+            ("99999999H", ceiling),
+            ("0m", Duration::ZERO),
+        ] {
+            assert_eq!(grpc(text), Ok(now + wanted), "{text}");
+        }
+        for bad in ["", "5", "m", "123456789m", "-1m", "5 m", "5s", "٣S"] {
+            assert_eq!(grpc(bad).unwrap_err().kind, Kind::InvalidRequest, "{bad}");
+        }
+        let both = headers(&[("grpc-timeout", "5S"), ("x-request-timeout-ms", "20")]);
+        assert_eq!(deadline(&both, now, own, ceiling), Ok(now + Duration::from_millis(20)));
     }
 }

@@ -2,7 +2,9 @@
 //! in plain text.
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{self, FromRequestParts};
+use axum::extract::{self, FromRequest, FromRequestParts, Request};
+use bytes::Bytes;
+use http::StatusCode;
 use http::request::Parts;
 use serde::de::DeserializeOwned;
 
@@ -37,4 +39,50 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
             Problem::new(Kind::InvalidRequest, format!("the query: {}", e.body_text()))
         })
     }
+}
+
+/// A JSON body of at most axum's default limit (2 MiB), whatever its content type says: `curl
+/// -d` calls everything a form. Mistakes are problems like all others.
+#[derive(Debug)]
+pub struct Body<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        parse(&bytes(request, state).await?).map(Self)
+    }
+}
+
+/// A [`Body`] that may be empty.
+#[derive(Debug)]
+pub struct OptionalBody<T>(pub T);
+
+impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let bytes = bytes(request, state).await?;
+        if bytes.is_empty() { Ok(Self(T::default())) } else { parse(&bytes).map(Self) }
+    }
+}
+
+async fn bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
+    Bytes::from_request(request, state).await.map_err(|rejection| {
+        let kind = match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Kind::BodyTooLarge,
+            _ => Kind::InvalidRequest,
+        };
+        Problem::new(kind, rejection.body_text())
+    })
+}
+
+/// A JSON object.
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let invalid = |detail: String| Problem::new(Kind::InvalidRequest, detail);
+    // Members without their names would do for serde: nobody means that.
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        return Err(invalid("the body is a list, wanted an object".to_owned()));
+    }
+    serde_json::from_slice(bytes).map_err(|e| invalid(format!("the body: {e}")))
 }

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use http::header;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 use weighbridge_config::experiment::MetricKind;
 use weighbridge_config::settings::Limits;
 use weighbridge_config::{ByteSize, ExperimentSpec};
@@ -16,6 +17,8 @@ use weighbridge_registry::{FeedbackAbout, FeedbackOutcome, NewFeedback};
 use crate::api::admit::Caller;
 use crate::api::ask;
 use crate::api::extract::Path;
+use crate::api::openapi::forms::FeedbackBody;
+use crate::api::openapi::params::ModelPath;
 use crate::edge::body;
 use crate::edge::problem::{Kind, Problem};
 use crate::gateway::Gateway;
@@ -35,22 +38,25 @@ const AHEAD_MS: u64 = 5 * 60 * 1000;
 const LOOKED_THROUGH: u32 = 20;
 
 /// What became of one item, in its place.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = FeedbackTold)]
 struct Told {
     status: Status,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = FeedbackStatus)]
 enum Status {
     Accepted,
     Duplicate,
     Unknown,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = FeedbackAnswer)]
 struct Answer {
     accepted: u64,
     duplicate: u64,
@@ -59,6 +65,16 @@ struct Answer {
 }
 
 /// Takes one object or a list of them.
+#[utoipa::path(
+    post, path = "/v2/models/{model}/feedback", operation_id = "feedback", tag = "feedback",
+    summary = "What users report back about answers",
+    description = "One object, or a list of up to 1,000. What became of each stands in the answer, \
+        in the order they came.",
+    params(ModelPath),
+    request_body = FeedbackBody,
+    responses((status = 200, body = Answer), (status = 404)),
+    security(("bearer" = ["feedback"])),
+)]
 pub async fn post(
     State(gateway): State<Arc<Gateway>>,
     Path(model): Path<String>,

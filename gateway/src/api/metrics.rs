@@ -11,6 +11,14 @@ use crate::loading::vet::resident_bytes;
 use crate::telemetry::events;
 
 /// The metrics of this process.
+#[utoipa::path(
+    get, path = "/metrics", operation_id = "metrics", tag = "health",
+    summary = "Metrics in Prometheus' text form",
+    responses(
+        (status = 200, body = String, content_type = "text/plain; version=0.0.4; charset=utf-8"),
+    ),
+    security(("bearer" = ["metrics"])),
+)]
 pub async fn metrics(State(gateway): State<Arc<Gateway>>) -> Response {
     events::process(resident_bytes(), cpu_seconds());
     let media_type = "text/plain; version=0.0.4; charset=utf-8";

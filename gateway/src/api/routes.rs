@@ -6,12 +6,14 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, patch, post, put};
-use http::{Method, Uri};
+use http::{HeaderMap, Method, Uri};
 
-use crate::api::{admin, feedback, health, metadata, metrics, predict};
+use crate::api::{
+    admin, feedback, grpc, health, metadata, metrics, openapi, predict, triton, v1_metadata,
+};
 use crate::edge::auth::{Guard, Need, require};
 use crate::edge::limit;
-use crate::edge::problem::{Kind, Problem};
+use crate::edge::problem::{Form, Kind, Problem};
 use crate::edge::stack::{Observed, wrap};
 use crate::gateway::Gateway;
 
@@ -19,17 +21,51 @@ use crate::gateway::Gateway;
 pub fn data(gateway: &Arc<Gateway>) -> Router {
     let predictions = Router::new()
         .route("/v2/models", get(metadata::models))
+        .route("/v2/models/stats", get(triton::statistics::all))
         .route("/v2/models/{model}", get(metadata::model))
         .route("/v2/models/{model}/ready", get(metadata::model_ready))
+        .route("/v2/models/{model}/config", get(triton::config::model))
+        .route("/v2/models/{model}/stats", get(triton::statistics::model))
         .route("/v2/models/{model}/infer", post(predict::v2))
         .route("/v2/models/{model}/versions/{version}", get(metadata::version))
         .route("/v2/models/{model}/versions/{version}/ready", get(metadata::version_ready))
+        .route("/v2/models/{model}/versions/{version}/config", get(triton::config::version))
+        .route("/v2/models/{model}/versions/{version}/stats", get(triton::statistics::version))
         .route("/v2/models/{model}/versions/{version}/infer", post(predict::v2_version))
+        .route("/v2/repository/index", post(triton::repository::index_all))
         .route("/v1/models", get(metadata::v1_models))
         // `{model}` or `{model}:predict`: the router cannot split a segment.
-        .route("/v1/models/{model}", get(metadata::v1_model).post(predict::v1))
-        .route("/v1/models/{model}/versions/{version}", post(predict::v1_version))
-        .route("/v1/models/{model}/labels/{alias}", post(predict::v1_alias));
+        .route("/v1/models/{model}", get(v1_metadata::status).post(predict::v1))
+        .route("/v1/models/{model}/metadata", get(v1_metadata::signature))
+        .route(
+            "/v1/models/{model}/versions/{version}",
+            get(v1_metadata::version_status).post(predict::v1_version),
+        )
+        .route(
+            "/v1/models/{model}/versions/{version}/metadata",
+            get(v1_metadata::version_signature),
+        )
+        .route(
+            "/v1/models/{model}/labels/{alias}",
+            get(v1_metadata::alias_status).post(predict::v1_alias),
+        )
+        .route("/v1/models/{model}/labels/{alias}/metadata", get(v1_metadata::alias_signature))
+        .route("/inference.GRPCInferenceService/ModelInfer", post(grpc::infer))
+        .route("/inference.GRPCInferenceService/ModelStreamInfer", post(grpc::stream))
+        .route("/inference.GRPCInferenceService/ModelReady", post(grpc::call))
+        .route("/inference.GRPCInferenceService/ModelMetadata", post(grpc::call))
+        .route("/inference.GRPCInferenceService/ModelConfig", post(grpc::call))
+        .route("/inference.GRPCInferenceService/ModelStatistics", post(grpc::call))
+        .route("/inference.GRPCInferenceService/RepositoryIndex", post(grpc::call))
+        // Reading is for everybody; who changes something wants more, which the message says.
+        .route("/v2/logging", get(triton::log_settings::show))
+        .route("/inference.GRPCInferenceService/LogSettings", post(grpc::call));
+    let repository = Router::new()
+        .route("/v2/repository/models/{model}/load", post(triton::repository::load_one))
+        .route("/v2/repository/models/{model}/unload", post(triton::repository::unload_one))
+        .route("/inference.GRPCInferenceService/RepositoryModelLoad", post(grpc::call))
+        .route("/inference.GRPCInferenceService/RepositoryModelUnload", post(grpc::call));
+    let logging = Router::new().route("/v2/logging", post(triton::log_settings::update));
     let reports = Router::new().route("/v2/models/{model}/feedback", post(feedback::post));
     let counted = |routes: Router<Arc<Gateway>>, need| {
         let guard = Guard { gateway: Arc::clone(gateway), listener: "data", need };
@@ -38,13 +74,23 @@ pub fn data(gateway: &Arc<Gateway>) -> Router {
             .route_layer(from_fn_with_state(guard.clone(), limit::requests))
             .route_layer(from_fn_with_state(guard, require))
     };
-    let guarded = counted(predictions, Need::Predict).merge(counted(reports, Need::Feedback));
+    let guarded = counted(predictions, Need::Predict)
+        .merge(counted(reports, Need::Feedback))
+        .merge(counted(repository, Need::Operate))
+        .merge(counted(logging, Need::Configure));
     let open = Router::new()
         .route("/", get(health::alive))
         .route("/v2", get(metadata::server))
         .route("/v2/", get(metadata::server))
         .route("/v2/health/live", get(health::live))
-        .route("/v2/health/ready", get(health::ready));
+        .route("/v2/health/ready", get(health::ready))
+        .route("/inference.GRPCInferenceService/ServerLive", post(grpc::call))
+        .route("/inference.GRPCInferenceService/ServerReady", post(grpc::call))
+        .route("/inference.GRPCInferenceService/ServerMetadata", post(grpc::call))
+        .route("/grpc.health.v1.Health/{method}", post(grpc::health::call))
+        .merge(grpc::reflection::routes())
+        .route("/openapi.json", get(openapi::of_data))
+        .route("/docs", get(openapi::page));
     finish(guarded.merge(open), gateway, "data")
 }
 
@@ -104,7 +150,9 @@ pub fn admin(gateway: &Arc<Gateway>) -> Router {
     let metrics = Router::new().route("/metrics", get(metrics::metrics));
     let open = Router::new()
         .route("/v2/health/live", get(health::live))
-        .route("/v2/health/ready", get(health::ready));
+        .route("/v2/health/ready", get(health::ready))
+        .route("/openapi.json", get(openapi::of_admin))
+        .route("/docs", get(openapi::page));
     finish(api.merge(guarded(metrics, Need::Metrics)).merge(open), gateway, "admin")
 }
 
@@ -116,12 +164,22 @@ fn finish(routes: Router<Arc<Gateway>>, gateway: &Arc<Gateway>, listener: &'stat
     wrap(routes, Observed::new(listener, Arc::clone(gateway)))
 }
 
-async fn unknown_path(method: Method, uri: Uri) -> Problem {
+async fn unknown_path(method: Method, uri: Uri, headers: HeaderMap) -> Problem {
     let path: String = uri.path().chars().take(200).collect();
+    if Form::is_grpc(&headers) {
+        return Problem::new(Kind::Unsupported, format!("there is no method {path} here"));
+    }
     Problem::new(Kind::NotFound, format!("there is no {method} {path} here"))
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> Problem {
     let path: String = uri.path().chars().take(200).collect();
-    Problem::new(Kind::MethodNotAllowed, format!("{path} does not take {method}"))
+    let problem = Problem::new(Kind::MethodNotAllowed, format!("{path} does not take {method}"));
+    // The router cannot split a segment, so it takes what is allowed with a verb and what is
+    // allowed without one for the same.
+    match uri.path().strip_prefix("/v1/models/") {
+        None => problem,
+        Some(rest) if rest.contains(':') => problem.allow("POST"),
+        Some(_) => problem.allow("GET, HEAD"),
+    }
 }

@@ -115,6 +115,7 @@ fn value_of(settings: &ModelSettings, key: &str) -> String {
         "idempotent" => settings.idempotent.map(|is| is.to_string()),
         "allow_nan" => settings.allow_nan.map(|is| is.to_string()),
         "residency" => settings.residency.map(|residency| residency.word().to_owned()),
+        "loaded" => settings.loaded.map(|is| is.to_string()),
         "engine" => settings.engine.map(|engine| engine.to_string()),
         "shadows" => settings.shadows.as_ref().map(|shadows| {
             let words = shadows.iter().map(|(v, share)| format!("{v}={}", f64::from(*share)));

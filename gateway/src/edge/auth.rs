@@ -74,6 +74,11 @@ impl Principal {
         }))
     }
 
+    /// Whether nobody said who asks, at an open data listener.
+    pub fn is_anonymous(&self) -> bool {
+        self.0.actor.id == ANONYMOUS
+    }
+
     /// Somebody at an open data listener.
     fn anonymous() -> Self {
         let name = ANONYMOUS.to_owned();
@@ -130,7 +135,9 @@ pub async fn require(
             return Problem::new(Kind::InvalidRequest, detail).into_response();
         }
     };
-    let is_open = guard.listener == "data" && guard.gateway.door.load().is_data_plane_open();
+    let is_open = guard.listener == "data"
+        && guard.need.may_be_open()
+        && guard.gateway.door.load().is_data_plane_open();
     let who = match identify(&guard.gateway, request.headers(), request.extensions()).await {
         // An open listener asks nobody; who says who it is counts as that one all the same.
         Err(_) if is_open => Ok(Principal::anonymous()),

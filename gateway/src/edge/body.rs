@@ -1,14 +1,17 @@
 //! Bodies, bounded in size, in time and in memory, and unpacked where they come packed.
 
-use std::io::Read as _;
+pub mod metered;
+pub mod packing;
+
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, header};
+use http::HeaderMap;
 use http_body_util::BodyExt;
 use weighbridge_config::settings::Limits;
 
+use crate::edge::body::packing::Packing;
 use crate::edge::permits::BodyMemory;
 use crate::edge::problem::{Kind, Problem};
 
@@ -39,14 +42,6 @@ struct Bounds {
     until: Instant,
 }
 
-/// How a body is packed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Packing {
-    Plain,
-    Gzip,
-    Deflate,
-}
-
 /// Reads a whole body within `limits`, before `deadline`; unpacks it if `headers` say so.
 pub async fn read(
     mut body: Body,
@@ -55,7 +50,7 @@ pub async fn read(
     deadline: Instant,
     mut memory: BodyMemory,
 ) -> Result<Held, Problem> {
-    let packing = packing(headers)?;
+    let packing = Packing::of(headers)?;
     let (limit, patience) = (limits.body.bytes(), limits.body_read_timeout);
     let bounds = Bounds { limit, patience, until: deadline };
     let bytes = read_whole(&mut body, bounds, &mut memory).await;
@@ -66,87 +61,10 @@ pub async fn read(
     if packing != Packing::Plain {
         // Unpacking is work for a processor.
         bytes = tokio::task::block_in_place(|| {
-            unpack(packing, &bytes, limit, limits.decompression_ratio, &mut memory)
+            packing.unpack(&bytes, limit, limits.decompression_ratio, &mut memory)
         })?;
     }
     Ok(Held { bytes, memory })
-}
-
-fn packing(headers: &HeaderMap) -> Result<Packing, Problem> {
-    let mut packing = Packing::Plain;
-    for value in headers.get_all(header::CONTENT_ENCODING) {
-        let text = value.to_str().unwrap_or("?").trim().to_ascii_lowercase();
-        let found = match text.as_str() {
-            "" | "identity" => Packing::Plain,
-            "gzip" | "x-gzip" => Packing::Gzip,
-            "deflate" => Packing::Deflate,
-            other => {
-                let came: String = other.chars().take(40).collect();
-                let detail =
-                    format!("Content-Encoding is \"{came}\": wanted gzip or deflate, once");
-                return Err(Problem::new(Kind::UnsupportedEncoding, detail));
-            }
-        };
-        if found != Packing::Plain && packing != Packing::Plain {
-            let detail = "Content-Encoding came twice: wanted gzip or deflate, once";
-            return Err(Problem::new(Kind::UnsupportedEncoding, detail));
-        }
-        packing = if found == Packing::Plain { packing } else { found };
-    }
-    Ok(packing)
-}
-
-/// Unpacks at most `limit` bytes, and at most `ratio` times those that came: what a few bytes
-/// blow up to is no request.
-fn unpack(
-    packing: Packing,
-    packed: &[u8],
-    limit: u64,
-    ratio: u32,
-    memory: &mut BodyMemory,
-) -> Result<Bytes, Problem> {
-    /// Small bodies may well be mostly repetition.
-    const ALWAYS: u64 = 64 * 1024;
-    const STEP: usize = 64 * 1024;
-    let by_ratio = (packed.len() as u64).saturating_mul(u64::from(ratio)).max(ALWAYS);
-    let most = limit.min(by_ratio);
-    let mut reader: Box<dyn std::io::Read> = match packing {
-        Packing::Gzip => Box::new(flate2::read::MultiGzDecoder::new(packed)),
-        // RFC 9110: the zlib format; many send bare deflate all the same.
-        Packing::Deflate if is_zlib(packed) => Box::new(flate2::read::ZlibDecoder::new(packed)),
-        Packing::Deflate => Box::new(flate2::read::DeflateDecoder::new(packed)),
-        Packing::Plain => return Ok(Bytes::copy_from_slice(packed)),
-    };
-    let mut whole = Vec::new();
-    loop {
-        let before = whole.len();
-        let step = reader.by_ref().take(STEP as u64).read_to_end(&mut whole);
-        step.map_err(|error| {
-            Problem::new(Kind::InvalidRequest, format!("the packed body cannot be read: {error}"))
-        })?;
-        if whole.len() == before {
-            return Ok(whole.into());
-        }
-        if whole.len() as u64 > most {
-            let detail = if most < limit {
-                format!(
-                    "the body unpacks to more than {ratio} times its {} bytes \
-                     (limits.decompression_ratio)",
-                    packed.len()
-                )
-            } else {
-                format!("the body unpacks to more than {limit} bytes (limits.body)")
-            };
-            return Err(Problem::new(Kind::BodyTooLarge, detail));
-        }
-        memory.hold((packed.len() + whole.len()) as u64)?;
-    }
-}
-
-/// Whether the first two bytes are a zlib header (RFC 1950): their checksum fits.
-fn is_zlib(packed: &[u8]) -> bool {
-    matches!(packed, [cmf, flags, ..]
-        if cmf & 0x0f == 8 && (u16::from(*cmf) << 8 | u16::from(*flags)).is_multiple_of(31))
 }
 
 async fn read_whole(

@@ -22,6 +22,7 @@ use weighbridge_config::settings::{self, DEFAULT_TIER, Priority};
 use crate::edge::auth::need::model_of;
 use crate::edge::auth::{Guard, Principal};
 use crate::edge::problem::{Kind, Problem};
+use crate::gateway::Gateway;
 use crate::telemetry::events;
 
 use rate::{Limiter, Outcome, Standing};
@@ -105,7 +106,7 @@ pub async fn requests(
     let (Some(principal), Some(model)) = (principal, model) else {
         return next.run(request).await;
     };
-    let checked = check(&guard, principal, model_of(model));
+    let checked = count(&guard.gateway, principal, model_of(model));
     let mut standings = Standings::default();
     let mut response = match checked {
         None => next.run(request).await,
@@ -122,12 +123,16 @@ pub async fn requests(
     response
 }
 
-/// None where the tenant's tier has no rate of requests.
-fn check(guard: &Guard, principal: &Principal, model: &str) -> Option<Result<Standing, Problem>> {
-    let door = guard.gateway.door.load();
+/// Counts a request. None where the tenant's tier has no rate of requests.
+pub fn count(
+    gateway: &Gateway,
+    principal: &Principal,
+    model: &str,
+) -> Option<Result<Standing, Problem>> {
+    let door = gateway.door.load();
     let limiter = door.tiers.get(&principal.0.tier).requests.as_ref()?;
     // Names that clients make up get no bucket: the answer is a 404 without it.
-    guard.gateway.live.load().model(model)?;
+    gateway.live.load().model(model)?;
     Some(match limiter.check(&principal.0.tenant, model, 1) {
         Outcome::Allowed(standing) => Ok(standing),
         outcome => {

@@ -1,159 +1,51 @@
-//! The only place that turns failures into HTTP answers.
+//! The only place that turns failures into answers, over HTTP and over gRPC.
 //!
 //! The body is `application/problem+json` (RFC 9457) with an extra member `error`, which Open
-//! Inference Protocol and TF Serving clients read. A 4xx says what to change. A 5xx shows a
-//! fixed sentence; its details are logged once, under the request id.
+//! Inference Protocol and TF Serving clients read; the data listener calls the same body
+//! `application/json`, since KServe's client reads no other. gRPC gets a status and the same
+//! sentence. A 4xx says what to change. A 5xx shows a fixed sentence; its details are logged once,
+//! under the request id.
+
+mod grpc;
+mod kind;
 
 use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, header};
+use serde::Serialize;
+use utoipa::ToSchema;
 use weighbridge_protocol::BadRequest;
 
 use crate::edge::limit::Standings;
 
-/// What went wrong, by what the caller does about it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    InvalidRequest,
-    Unauthenticated,
-    Forbidden,
-    NotFound,
-    MethodNotAllowed,
-    Conflict,
-    PreconditionFailed,
-    BodyTooLarge,
-    Unprocessable,
-    ModelFailed,
-    Internal,
-    Unsupported,
-    NotReady,
-    QueueFull,
-    Unavailable,
-    DeadlineExceeded,
-    BodyTimeout,
-    UnsupportedEncoding,
-    RateLimited,
-    QuotaUsedUp,
-    Overloaded,
-}
+pub use kind::{Blame, Kind};
 
-/// Whose mistake a failure is. Only the model's counts against a canary.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Blame {
-    Client,
-    Model,
-    Gateway,
-}
+/// The media type of a failed request's answer.
+pub const MEDIA_TYPE: &str = "application/problem+json";
+/// That of the data listener.
+pub const DATA_MEDIA_TYPE: &str = "application/json";
 
-impl Kind {
-    /// Status code, short name (part of the problem's `type`), title, blame.
-    fn row(self) -> (StatusCode, &'static str, &'static str, Blame) {
-        use Blame::{Client, Gateway, Model};
-        match self {
-            Self::InvalidRequest => {
-                (StatusCode::BAD_REQUEST, "invalid-request", "invalid request", Client)
-            }
-            Self::Unauthenticated => {
-                (StatusCode::UNAUTHORIZED, "unauthenticated", "a key is needed", Client)
-            }
-            Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "not allowed", Client),
-            Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "not found", Client),
-            Self::MethodNotAllowed => {
-                (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "method not allowed", Client)
-            }
-            Self::Conflict => {
-                (StatusCode::CONFLICT, "conflict", "the present state forbids it", Client)
-            }
-            Self::PreconditionFailed => (
-                StatusCode::PRECONDITION_FAILED,
-                "precondition-failed",
-                "changed meanwhile",
-                Client,
-            ),
-            Self::BodyTooLarge => {
-                (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "body too large", Client)
-            }
-            Self::Unprocessable => {
-                (StatusCode::UNPROCESSABLE_ENTITY, "unprocessable", "cannot be used", Client)
-            }
-            Self::BodyTimeout => {
-                (StatusCode::REQUEST_TIMEOUT, "body-timeout", "the body did not arrive", Client)
-            }
-            Self::UnsupportedEncoding => (
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported-encoding",
-                "the body is packed in an unknown way",
-                Client,
-            ),
-            Self::RateLimited => {
-                (StatusCode::TOO_MANY_REQUESTS, "rate-limited", "too many requests", Client)
-            }
-            Self::QuotaUsedUp => {
-                (StatusCode::TOO_MANY_REQUESTS, "quota-used-up", "the quota is used up", Client)
-            }
-            Self::Overloaded => {
-                (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "too much is going on", Gateway)
-            }
-            Self::ModelFailed => {
-                (StatusCode::INTERNAL_SERVER_ERROR, "model-failed", "the model failed", Model)
-            }
-            Self::Internal => {
-                (StatusCode::INTERNAL_SERVER_ERROR, "internal", "internal error", Gateway)
-            }
-            Self::Unsupported => {
-                (StatusCode::NOT_IMPLEMENTED, "unsupported", "not supported", Client)
-            }
-            Self::NotReady => (StatusCode::SERVICE_UNAVAILABLE, "not-ready", "not ready", Gateway),
-            Self::QueueFull => {
-                (StatusCode::SERVICE_UNAVAILABLE, "queue-full", "too much is waiting", Gateway)
-            }
-            Self::Unavailable => {
-                (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "unavailable", Gateway)
-            }
-            Self::DeadlineExceeded => (
-                StatusCode::GATEWAY_TIMEOUT,
-                "deadline-exceeded",
-                "the deadline has passed",
-                Gateway,
-            ),
-        }
-    }
-
-    /// The status code.
-    pub fn status(self) -> StatusCode {
-        self.row().0
-    }
-
-    /// The short name, also used as the label `outcome` of metrics.
-    pub fn name(self) -> &'static str {
-        self.row().1
-    }
-
-    /// Whose mistake it is.
-    pub fn blame(self) -> Blame {
-        self.row().3
-    }
-
-    /// Whether there may be thousands a second of it, each like the one before.
-    pub fn comes_in_floods(self) -> bool {
-        let by_load = matches!(self, Self::QueueFull | Self::Overloaded | Self::DeadlineExceeded);
-        by_load || self.blame() == Blame::Client
-    }
-
-    /// Seconds after which the same request may succeed.
-    fn retry_after(self) -> Option<u32> {
-        match self {
-            Self::QueueFull | Self::Unavailable | Self::Overloaded => Some(1),
-            Self::NotReady => Some(5),
-            _ => None,
-        }
-    }
+/// The body of a failed request's answer (RFC 9457).
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct Document<'a> {
+    /// `urn:weighbridge:problem:` and the name.
+    #[schema(example = "urn:weighbridge:problem:not-found")]
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    /// What came and what was wanted.
+    detail: &'a str,
+    /// The same, for clients of the Open Inference Protocol and TF Serving.
+    error: &'a str,
+    request_id: &'a str,
 }
 
 /// A failure on its way to the client.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
 pub struct Problem {
     pub kind: Kind,
     /// For the client: names the thing, what came and what was wanted.
@@ -162,6 +54,8 @@ pub struct Problem {
     pub cause: Option<String>,
     /// After which time the same request may succeed, where that is known.
     pub retry_after: Option<Duration>,
+    /// The methods that the path takes, where the router does not know.
+    pub allow: Option<&'static str>,
     /// How the tenant stands with the rate that it has used up.
     pub standings: Standings,
 }
@@ -169,8 +63,9 @@ pub struct Problem {
 impl Problem {
     /// A problem that the client is told in full.
     pub fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
-        let (cause, retry_after, standings) = (None, None, Standings::default());
-        Self { kind, detail: detail.into(), cause, retry_after, standings }
+        let (cause, retry_after, allow) = (None, None, None);
+        let standings = Standings::default();
+        Self { kind, detail: detail.into(), cause, retry_after, allow, standings }
     }
 
     /// The same, with what the log says beside it.
@@ -181,6 +76,11 @@ impl Problem {
     /// The same, for who tries again after `wait`.
     pub fn retry_after(self, wait: Duration) -> Self {
         Self { retry_after: Some(wait), ..self }
+    }
+
+    /// The same, with the methods that the path takes.
+    pub fn allow(self, methods: &'static str) -> Self {
+        Self { allow: Some(methods), ..self }
     }
 
     /// A failure of ours: the client gets a fixed sentence, the log the cause.
@@ -256,6 +156,9 @@ impl IntoResponse for Problem {
         if !self.standings.0.is_empty() {
             response.extensions_mut().insert(self.standings.clone());
         }
+        if let Some(methods) = self.allow {
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(methods));
+        }
         if self.kind == Kind::Unauthenticated {
             let scheme = HeaderValue::from_static("Bearer");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
@@ -265,21 +168,47 @@ impl IntoResponse for Problem {
     }
 }
 
+/// In which form the client reads a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// `application/problem+json`
+    Problem,
+    /// The same, called `application/json`.
+    Json,
+    Grpc,
+}
+
+impl Form {
+    /// Whether the request is one of gRPC.
+    pub fn is_grpc(headers: &HeaderMap) -> bool {
+        let media_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+        media_type.is_some_and(|m| m.starts_with(b"application/grpc"))
+    }
+}
+
 /// Gives the answer of a failed request its body, with the request id in it.
-pub fn finish(response: &mut Response, request_id: &str) {
+pub fn finish(response: &mut Response, request_id: &str, form: Form) {
+    if form == Form::Grpc {
+        return grpc::finish(response);
+    }
     let Some(Failed(problem)) = response.extensions().get::<Failed>() else { return };
-    let (status, name, title, _) = problem.kind.row();
-    let body = serde_json::json!({
-        "type": format!("urn:weighbridge:problem:{name}"),
-        "title": title,
-        "status": status.as_u16(),
-        "detail": problem.detail,
-        "error": problem.detail,
-        "request_id": request_id,
-    });
-    *response.body_mut() = axum::body::Body::from(body.to_string());
-    let media_type = HeaderValue::from_static("application/problem+json");
-    response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+    let (kind, detail) = (problem.kind, &*problem.detail);
+    let document = Document {
+        r#type: format!("urn:weighbridge:problem:{}", kind.name()),
+        title: kind.title(),
+        status: kind.status().as_u16(),
+        detail,
+        error: detail,
+        request_id,
+    };
+    // Texts and a number: there is nothing in it that JSON could refuse.
+    let body = serde_json::to_vec(&document).unwrap_or_default();
+    *response.body_mut() = axum::body::Body::from(body);
+    let media_type = match form {
+        Form::Problem => MEDIA_TYPE,
+        Form::Json | Form::Grpc => DATA_MEDIA_TYPE,
+    };
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
 }
 
 #[cfg(test)]
@@ -290,7 +219,7 @@ mod tests {
     async fn a_problem_is_read_by_every_kind_of_client() {
         let mut response =
             Problem::new(Kind::QueueFull, "the queue of fraud is full").into_response();
-        finish(&mut response, "r-1");
+        finish(&mut response, "r-1", Form::Problem);
         assert_eq!(response.status(), 503);
         assert_eq!(response.headers()[header::RETRY_AFTER], "1");
         assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");

@@ -27,7 +27,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use weighbridge_config::settings::AccessLog;
 
 use crate::edge::flood::Flood;
-use crate::edge::problem::{self, Blame, Failed, Problem};
+use crate::edge::problem::{self, Blame, Failed, Form, Problem};
 use crate::edge::request_id::{HEADER, RequestId};
 use crate::gateway::Gateway;
 use crate::telemetry::events::HttpMetrics;
@@ -77,22 +77,29 @@ async fn observe(
     let logged =
         (access != AccessLog::Off).then(|| (request.method().clone(), request.uri().clone()));
     let is_http1 = request.version() <= Version::HTTP_11;
+    let form = match observed.listener {
+        _ if Form::is_grpc(request.headers()) => Form::Grpc,
+        "data" => Form::Json,
+        _ => Form::Problem,
+    };
     request.extensions_mut().insert(id.clone());
     let mut response = next.run(request).await;
-    problem::finish(&mut response, id.as_str());
+    problem::finish(&mut response, id.as_str(), form);
     response.headers_mut().insert(HEADER, id.value());
     if is_http1 && observed.gateway.drain.is_draining() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    observed.metrics.answered(response.status());
-    if let Some((method, uri)) = logged {
-        let failed = response.extensions().get::<Failed>();
-        if failed.is_some() || access == AccessLog::All {
-            let status = response.status().as_u16();
-            let path: String = uri.path().chars().take(200).collect();
-            let ms = started.elapsed().as_secs_f64() * 1000.0;
-            log(&observed, &id, failed, &method, &path, status, ms);
-        }
+    let failed = response.extensions().get::<Failed>();
+    // Every answer of gRPC is a 200 of HTTP.
+    let status = failed.map_or(response.status(), |Failed(problem)| problem.kind.status());
+    observed.metrics.answered(status);
+    if let Some((method, uri)) = logged
+        && (failed.is_some() || access == AccessLog::All)
+    {
+        let status = status.as_u16();
+        let path: String = uri.path().chars().take(200).collect();
+        let ms = started.elapsed().as_secs_f64() * 1000.0;
+        log(&observed, &id, failed, &method, &path, status, ms);
     }
     response
 }

@@ -12,7 +12,8 @@ use super::running::Shares;
 use crate::edge::problem::Problem;
 
 /// An experiment, with its analysis where it was asked for.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = Experiment)]
 pub struct View {
     pub id: String,
     pub model: String,
@@ -35,7 +36,8 @@ pub struct View {
 }
 
 /// The weight of a variant.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = VariantWeight)]
 pub struct Weight {
     pub variant: String,
     pub version: Version,

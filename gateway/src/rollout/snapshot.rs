@@ -56,6 +56,8 @@ pub struct EffectiveSettings {
     pub is_idempotent: bool,
     pub allow_nan: bool,
     pub residency: Residency,
+    /// False: an operator has unloaded the model.
+    pub is_loaded: bool,
 }
 
 /// Whether and when stable answers for a canary.
@@ -88,6 +90,7 @@ impl EffectiveSettings {
             is_idempotent: own.idempotent.unwrap_or(true),
             allow_nan: own.allow_nan.unwrap_or(false),
             residency: own.residency.unwrap_or_default(),
+            is_loaded: own.loaded.unwrap_or(true),
         }
     }
 }

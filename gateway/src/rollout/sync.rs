@@ -467,7 +467,8 @@ fn route_in_force(
 
 /// True when each version that is routed or in an experiment is loaded or has failed.
 fn is_settled(model: &Model, slots: &Slots) -> bool {
-    if model.settings.residency == Some(Residency::OnDemand) {
+    let is_unloaded = model.settings.loaded == Some(false);
+    if is_unloaded || model.settings.residency == Some(Residency::OnDemand) {
         return true;
     }
     let routed = model.route.iter().flat_map(|r| r.split.weights().into_keys());

@@ -258,6 +258,11 @@ impl Compute {
         }
     }
 
+    /// Runs that go on at once.
+    pub fn slots(&self) -> usize {
+        self.slots
+    }
+
     /// Slots that nobody holds.
     pub fn free_slots(&self) -> usize {
         self.lock().free

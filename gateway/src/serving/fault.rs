@@ -14,6 +14,7 @@ use crate::serving::loaded::RunError;
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[derive(utoipa::ToSchema)]
 pub enum FaultKind {
     /// Runs fail.
     Errors,

@@ -61,7 +61,7 @@ impl Dropped {
 
 /// Pairs by who failed: what a judge of paired errors (the first four) and of differing outputs
 /// (`differ` of `both_ok`) needs. They only grow.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct PairCounts {
     /// Nobody failed: the outputs were compared.
     pub both_ok: u64,

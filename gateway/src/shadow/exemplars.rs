@@ -19,7 +19,7 @@ const ELEMENT_BYTES: usize = 12;
 const MOST_TEXT: usize = 200;
 
 /// A disagreement.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Exemplar {
     pub request_id: String,
     /// When the live answer was there, in Unix milliseconds.
@@ -42,6 +42,8 @@ pub struct Exemplar {
 /// What kind of disagreement it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[derive(utoipa::ToSchema)]
+#[schema(as = ExemplarKind)]
 pub enum Kind {
     /// Both answered, and not the same.
     Differs,
@@ -51,7 +53,8 @@ pub enum Kind {
 
 /// A tensor as a request in the Open Inference Protocol has it, with its first elements. NaN is
 /// `null`; infinities, which JSON does not have, are text.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = ShownTensor)]
 pub struct Shown {
     pub name: String,
     pub datatype: Datatype,
@@ -63,7 +66,7 @@ pub struct Shown {
 }
 
 /// How far one output lies apart.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct OutputDifference {
     pub output: String,
     /// `null` where it has no size.
@@ -81,7 +84,8 @@ pub struct OutputDifference {
 }
 
 /// One element of both answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = DifferingElement)]
 pub struct Element {
     pub index: u64,
     pub live: String,

@@ -12,7 +12,7 @@ use crate::shadow::spread::Quantiles;
 use crate::shadow::target::Purpose;
 
 /// All that is known of one shadow.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ShadowReport {
     pub version: Version,
     /// The share of the requests that are copied.
@@ -29,6 +29,8 @@ pub struct ShadowReport {
 /// Whether copies go to a shadow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[derive(utoipa::ToSchema)]
+#[schema(as = ShadowState)]
 pub enum State {
     On,
     /// Switched off by the gateway.
@@ -38,7 +40,8 @@ pub enum State {
 }
 
 /// Everything that was counted since `since`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = ShadowResults)]
 pub struct Results {
     /// Unix milliseconds.
     pub since: u64,
@@ -60,7 +63,8 @@ pub struct Results {
 }
 
 /// How the outputs differ, over the pairs that both answered.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = ShadowDifferences)]
 pub struct Differences {
     /// Elements compared, and how many of them were beyond the tolerance.
     pub elements: u64,
@@ -79,7 +83,7 @@ pub struct Differences {
 /// The live run itself does not serve as the measure: it shares its batch with other requests, on
 /// a thread of another priority. So for one pair in eight the live version is run once more, on
 /// the shadow thread, alone, and what is compared is the processor time of that thread.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ComputeTimes {
     /// Pairs that were timed.
     pub pairs: u64,
@@ -91,7 +95,7 @@ pub struct ComputeTimes {
 }
 
 /// The thread of all shadows.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct MirrorStatus {
     /// Percent of the compute threads' time.
     pub cpu_share: u32,
@@ -106,7 +110,8 @@ pub struct MirrorStatus {
 }
 
 /// A failure of a shadow.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = ShadowError)]
 pub struct LastError {
     /// Unix milliseconds.
     pub at: u64,

@@ -20,7 +20,8 @@ pub struct Spread {
 
 /// Quantiles of errors. `null` where one of the two answers is no number: such an error has no
 /// size.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = ErrorQuantiles)]
 pub struct Quantiles {
     pub p50: Option<f64>,
     pub p90: Option<f64>,

@@ -27,6 +27,8 @@ pub struct ShadowTarget {
 /// Why a version is a shadow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[derive(utoipa::ToSchema)]
+#[schema(as = ShadowPurpose)]
 pub enum Purpose {
     /// The model's setting `shadows` names it.
     Setting,

@@ -12,6 +12,7 @@ use crate::notify::retry::{Ending, Outcome};
 use crate::serving::batch::CloseReason;
 use crate::telemetry::names;
 pub use crate::telemetry::rollouts::{rescued, rollout_looked_at, rollout_moved, written_off};
+use crate::telemetry::tally::Tally;
 
 /// Metrics of one version.
 pub struct VersionMetrics {
@@ -22,6 +23,7 @@ pub struct VersionMetrics {
     computed: Histogram,
     batch_rows: Histogram,
     batches: [Counter; CloseReason::ALL.len()],
+    pub tally: Tally,
 }
 
 impl VersionMetrics {
@@ -40,11 +42,13 @@ impl VersionMetrics {
             batch_rows: histogram!(names::BATCH_ROWS, &labels),
             batches: CloseReason::ALL.map(|r| counter!(names::BATCHES, &with("close", r.name()))),
             labels,
+            tally: Tally::default(),
         }
     }
 
     /// A prediction was answered.
-    pub fn answered(&self, total: Duration, queued: Duration) {
+    pub fn answered(&self, total: Duration, queued: Duration, computed: Duration) {
+        self.tally.answered(total, queued, computed);
         self.ok.increment(1);
         self.total.record(total);
         self.queued.record(queued);
@@ -52,6 +56,7 @@ impl VersionMetrics {
 
     /// A prediction failed after its version was decided.
     pub fn failed(&self, kind: Kind, total: Duration) {
+        self.tally.failed(total);
         let [model, version] = self.labels.clone();
         let labels = [model, version, ("outcome", kind.name().to_owned())];
         counter!(names::REQUESTS, &labels).increment(1);
@@ -60,6 +65,7 @@ impl VersionMetrics {
 
     /// A run ended.
     pub fn batch(&self, rows: usize, computed: Duration, close: CloseReason) {
+        self.tally.ran(rows, computed);
         self.computed.record(computed);
         self.batch_rows.record(rows as f64);
         self.batches[close.index()].increment(1);

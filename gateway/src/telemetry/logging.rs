@@ -35,6 +35,45 @@ pub fn install(logging: &Logging) {
 /// The filter in force.
 static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
+/// How much is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    Off,
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl Level {
+    /// As a filter.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// The most that the filter in force lets through.
+pub fn level() -> Level {
+    use tracing::level_filters::LevelFilter as F;
+    let hint = FILTER.get().and_then(|handle| handle.with_current(EnvFilter::max_level_hint).ok());
+    match hint.flatten() {
+        Some(F::OFF) => Level::Off,
+        Some(F::ERROR) => Level::Error,
+        Some(F::WARN) => Level::Warn,
+        Some(F::DEBUG) => Level::Debug,
+        Some(F::TRACE) => Level::Trace,
+        _ => Level::Info,
+    }
+}
+
 /// Changes what is logged from now on.
 pub fn set_level(level: &str) {
     if let (Some(handle), Ok(filter)) = (FILTER.get(), EnvFilter::try_new(level)) {

@@ -1,13 +1,14 @@
 use super::*;
 
 /// Another value for each setting than its default.
-const OTHERS: [(&str, &str); 13] = [
+const OTHERS: [(&str, &str); 14] = [
     ("auth.data_plane", "keys"),
     ("limits.body", "1MiB"),
     ("limits.body_read_timeout", "1s"),
     ("limits.max_in_flight", "1"),
     ("limits.body_memory", "2GiB"),
     ("limits.decompression_ratio", "1"),
+    ("triton.model_control", "explicit"),
     ("logging.level", "debug"),
     ("logging.access", "all"),
     ("limits.upload", "1MiB"),
@@ -17,7 +18,7 @@ const OTHERS: [(&str, &str); 13] = [
     ("engine.threads", "3"),
 ];
 
-const LIVE: usize = 8;
+const LIVE: usize = 9;
 
 fn changed() -> Settings {
     let mut settings = Settings::default();

@@ -8,26 +8,40 @@ use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 use weighbridge_config::ExperimentSpec;
 
 use super::reason::ReasonBody;
-use super::{Body, Limit, OptionalBody, by, json_response, model_name};
-use crate::api::extract::{Path, Query};
+use super::{Limit, by, json_response, model_name};
+use crate::api::extract::{Body, OptionalBody, Path, Query};
+use crate::api::openapi::answers::Experiments;
+use crate::api::openapi::params::{ExperimentPath, IfMatch, ModelPath};
 use crate::edge::auth::Principal;
 use crate::edge::problem::{Kind, Problem};
+use crate::experiment::view::View;
 use crate::gateway::Gateway;
 
 /// Experiments that are listed unless the request says otherwise.
 const LISTED: u32 = 50;
 
 /// An experiment to start.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ExperimentStart, example = json!(crate::api::openapi::examples::experiment()))]
 pub struct StartBody {
+    #[schema(value_type = ExperimentSpec)]
     spec: Value,
 }
 
 /// `POST /models/{model}/experiments`
+#[utoipa::path(
+    post, path = "/admin/v1/models/{model}/experiments",
+    operation_id = "startExperiment", tag = "experiments",
+    summary = "Starts an experiment",
+    params(ModelPath, IfMatch),
+    request_body = StartBody,
+    responses((status = 201, body = View), (status = 404), (status = 409), (status = 412)),
+)]
 pub async fn start(
     State(gateway): State<Arc<Gateway>>,
     principal: Extension<Principal>,
@@ -47,6 +61,13 @@ pub async fn start(
 }
 
 /// `GET /models/{model}/experiments`
+#[utoipa::path(
+    get, path = "/admin/v1/models/{model}/experiments",
+    operation_id = "listExperiments", tag = "experiments",
+    summary = "Experiments of a model, newest first",
+    params(ModelPath, Limit),
+    responses((status = 200, body = Experiments), (status = 404)),
+)]
 pub async fn list(
     State(gateway): State<Arc<Gateway>>,
     Path(model): Path<String>,
@@ -59,6 +80,13 @@ pub async fn list(
 }
 
 /// `GET /models/{model}/experiments/{experiment}`
+#[utoipa::path(
+    get, path = "/admin/v1/models/{model}/experiments/{experiment}",
+    operation_id = "showExperiment", tag = "experiments",
+    summary = "An experiment with its analysis",
+    params(ExperimentPath),
+    responses((status = 200, body = View), (status = 404)),
+)]
 pub async fn show(
     State(gateway): State<Arc<Gateway>>,
     Path((model, experiment)): Path<(String, String)>,
@@ -68,6 +96,14 @@ pub async fn show(
 }
 
 /// `POST /models/{model}/experiments/{experiment}/stop`
+#[utoipa::path(
+    post, path = "/admin/v1/models/{model}/experiments/{experiment}/stop",
+    operation_id = "stopExperiment", tag = "experiments",
+    summary = "Stops an experiment",
+    params(ExperimentPath, IfMatch),
+    request_body(content = Option<ReasonBody>),
+    responses((status = 200, body = View), (status = 404), (status = 409), (status = 412)),
+)]
 pub async fn stop(
     State(gateway): State<Arc<Gateway>>,
     principal: Extension<Principal>,

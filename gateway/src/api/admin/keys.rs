@@ -8,30 +8,43 @@ use axum::response::Response;
 use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::json;
+use utoipa::ToSchema;
 use weighbridge_config::Scopes;
-use weighbridge_registry::{Grant, NewKey, Role};
+use weighbridge_registry::{Grant, KeyRecord, NewKey, Role};
 
-use super::{Body, by, json_response};
-use crate::api::extract::Path;
+use super::{by, json_response};
+use crate::api::extract::{Body, Path};
+use crate::api::openapi::answers::{Keys, NewKeyView};
+use crate::api::openapi::params::{IfMatch, KeyPath};
 use crate::edge::auth::Principal;
 use crate::edge::problem::{Kind, Problem};
 use crate::gateway::Gateway;
 use crate::{now_ms, secrets};
 
 /// `GET /keys`
+#[utoipa::path(
+    get, path = "/admin/v1/keys", operation_id = "listKeys", tag = "keys",
+    summary = "All keys, without their secrets",
+    responses((status = 200, body = Keys)),
+)]
 pub async fn list(State(gateway): State<Arc<Gateway>>) -> Result<Response, Problem> {
     json_response(&json!({"keys": gateway.control.registry.keys().await?}))
 }
 
 /// A key to create.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"name": "app", "role": "predict", "expires_in_s": 86400}))]
 pub struct KeyBody {
+    #[schema(min_length = 1, max_length = 100)]
     name: String,
     /// A named set of scopes, or `scopes`.
     role: Option<Role>,
     scopes: Option<Scopes>,
+    #[schema(min_length = 1, max_length = 100)]
     tenant: Option<String>,
+    /// One of the settings.
+    #[schema(min_length = 1, max_length = 100)]
     tier: Option<String>,
     expires_in_s: Option<u64>,
 }
@@ -40,6 +53,13 @@ pub struct KeyBody {
 const LONGEST_NAME: usize = 100;
 
 /// `POST /keys`
+#[utoipa::path(
+    post, path = "/admin/v1/keys", operation_id = "createKey", tag = "keys",
+    summary = "Creates a key; the secret is shown this once",
+    description = "Wants a role or scopes, and hands out nothing that the caller does not have.",
+    request_body = KeyBody,
+    responses((status = 200, body = NewKeyView)),
+)]
 pub async fn create(
     State(gateway): State<Arc<Gateway>>,
     principal: Extension<Principal>,
@@ -85,6 +105,12 @@ pub async fn create(
 }
 
 /// `DELETE /keys/{id or prefix}`
+#[utoipa::path(
+    delete, path = "/admin/v1/keys/{key}", operation_id = "revokeKey", tag = "keys",
+    summary = "Revokes a key",
+    params(KeyPath, IfMatch),
+    responses((status = 200, body = KeyRecord), (status = 404), (status = 409)),
+)]
 pub async fn revoke(
     State(gateway): State<Arc<Gateway>>,
     principal: Extension<Principal>,

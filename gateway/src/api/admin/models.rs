@@ -9,16 +9,24 @@ use axum::response::Response;
 use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::{IntoParams, ToSchema};
 use weighbridge_config::{AliasName, Version};
 use weighbridge_registry::IfRouted;
 
-use super::{Body, by, json_response, model_json, model_name, model_response};
-use crate::api::extract::{Path, Query};
+use super::{by, json_response, model_json, model_name, model_response};
+use crate::api::extract::{Body, Path, Query};
+use crate::api::openapi::answers::{DeletedModel, ModelView, Models, SettingsChange};
+use crate::api::openapi::params::{AliasPath, IfMatch, ModelPath};
 use crate::edge::auth::Principal;
 use crate::edge::problem::{Kind, Problem};
 use crate::gateway::Gateway;
 
 /// `GET /models`
+#[utoipa::path(
+    get, path = "/admin/v1/models", operation_id = "listModels", tag = "models",
+    summary = "All models",
+    responses((status = 200, body = Models)),
+)]
 pub async fn list(State(gateway): State<Arc<Gateway>>) -> Result<Response, Problem> {
     let models = gateway.control.registry.snapshot().await?.models;
     let models: Result<Vec<Value>, Problem> =
@@ -27,6 +35,12 @@ pub async fn list(State(gateway): State<Arc<Gateway>>) -> Result<Response, Probl
 }
 
 /// `GET /models/{model}`
+#[utoipa::path(
+    get, path = "/admin/v1/models/{model}", operation_id = "showModel", tag = "models",
+    summary = "A model with its route, versions and settings",
+    params(ModelPath),
+    responses((status = 200, body = ModelView), (status = 404)),
+)]
 pub async fn show(
     State(gateway): State<Arc<Gateway>>,
     Path(model): Path<String>,
@@ -36,13 +50,20 @@ pub async fn show(
 }
 
 /// `?if_routed=delete`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct DeleteQuery {
     if_routed: Option<IfRouted>,
 }
 
 /// `DELETE /models/{model}`
+#[utoipa::path(
+    delete, path = "/admin/v1/models/{model}", operation_id = "deleteModel", tag = "models",
+    summary = "Deletes a model with all its versions",
+    params(ModelPath, DeleteQuery, IfMatch),
+    responses((status = 200, body = DeletedModel), (status = 404), (status = 409), (status = 412)),
+)]
 pub async fn delete(
     State(gateway): State<Arc<Gateway>>,
     principal: Extension<Principal>,
@@ -57,6 +78,15 @@ pub async fn delete(
 }
 
 /// `PATCH /models/{model}/settings`: `{"max_batch_size": "8"}`; `"default"` clears one.
+#[utoipa::path(
+    patch, path = "/admin/v1/models/{model}/settings",
+    operation_id = "configureModel", tag = "models",
+    summary = "Changes settings of a model",
+    description = "Values are text; `default` clears one. All mistakes are told together.",
+    params(ModelPath, IfMatch),
+    request_body = SettingsChange,
+    responses((status = 200, body = ModelView), (status = 404), (status = 412)),
+)]
 pub async fn configure(
     State(gateway): State<Arc<Gateway>>,
     principal: Extension<Principal>,
@@ -70,13 +100,23 @@ pub async fn configure(
 }
 
 /// The version an alias shall name.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"version": 2}))]
 pub struct AliasBody {
     version: Version,
 }
 
 /// `PUT /models/{model}/aliases/{alias}`
+#[utoipa::path(
+    put, path = "/admin/v1/models/{model}/aliases/{alias}",
+    operation_id = "setAlias", tag = "traffic",
+    summary = "Points an alias to a version",
+    description = "`stable` and `canary` follow the route and cannot be set.",
+    params(AliasPath, IfMatch),
+    request_body = AliasBody,
+    responses((status = 200, body = ModelView), (status = 404), (status = 409), (status = 412)),
+)]
 pub async fn set_alias(
     State(gateway): State<Arc<Gateway>>,
     principal: Extension<Principal>,
@@ -91,6 +131,13 @@ pub async fn set_alias(
 }
 
 /// `DELETE /models/{model}/aliases/{alias}`
+#[utoipa::path(
+    delete, path = "/admin/v1/models/{model}/aliases/{alias}",
+    operation_id = "removeAlias", tag = "traffic",
+    summary = "Removes an alias",
+    params(AliasPath, IfMatch),
+    responses((status = 200, body = ModelView), (status = 404), (status = 409), (status = 412)),
+)]
 pub async fn remove_alias(
     State(gateway): State<Arc<Gateway>>,
     principal: Extension<Principal>,

@@ -1,17 +1,19 @@
 //! Why somebody does something: what every verb may be given, and the audit log keeps.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// The longest reason, in characters.
 const LONGEST: usize = 500;
 
 /// A reason of at most 500 characters.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String")]
+#[schema(max_length = 500)]
 pub struct Reason(String);
 
 /// A body with nothing but a reason; an empty one says nothing.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ReasonBody {
     pub reason: Option<Reason>,

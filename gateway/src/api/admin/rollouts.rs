@@ -9,12 +9,17 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use weighbridge_config::Version;
+use utoipa::{IntoParams, ToSchema};
+use weighbridge_config::{RolloutSpec, Version};
 use weighbridge_registry::{MOST_LISTED, RolloutMove};
 
 use super::reason::{Reason, ReasonBody};
-use super::{Body, Limit, OptionalBody, by, json_response, model_name};
-use crate::api::extract::{Path, Query};
+use super::{Limit, by, json_response, model_name};
+use crate::api::extract::{Body, OptionalBody, Path, Query};
+use crate::api::openapi::answers::{
+    ActiveRollouts, DrillEnded, DrillStarted, Frozen, RolloutView, Rollouts, WhyView,
+};
+use crate::api::openapi::params::{IfMatch, ModelPath, VerbPath};
 use crate::edge::auth::Principal;
 use crate::edge::problem::{Kind, Problem};
 use crate::gateway::Gateway;
@@ -26,6 +31,11 @@ use crate::serving::fault::{Fault, FaultKind};
 const LISTED: u32 = 20;
 
 /// `GET /rollouts`: those that are active.
+#[utoipa::path(
+    get, path = "/admin/v1/rollouts", operation_id = "listActiveRollouts", tag = "rollouts",
+    summary = "The rollouts that are active",
+    responses((status = 200, body = ActiveRollouts)),
+)]
 pub async fn active(State(gateway): State<Arc<Gateway>>) -> Result<Response, Problem> {
     let snapshot = gateway.control.registry.snapshot().await?;
     let rollouts = snapshot.models.iter().filter_map(|m| m.rollout.as_ref());
@@ -37,14 +47,22 @@ pub async fn active(State(gateway): State<Arc<Gateway>>) -> Result<Response, Pro
 }
 
 /// Whether rollouts may advance by themselves.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"frozen": false, "reason": "the holidays are over"}))]
 pub struct FreezeBody {
     frozen: bool,
     reason: Option<Reason>,
 }
 
 /// `PUT /rollouts/freeze`
+#[utoipa::path(
+    put, path = "/admin/v1/rollouts/freeze", operation_id = "freezeRollouts", tag = "rollouts",
+    summary = "Whether rollouts may advance by themselves",
+    description = "Guards and rollbacks stay on.",
+    request_body = FreezeBody,
+    responses((status = 200, body = Frozen)),
+)]
 pub async fn freeze(
     State(gateway): State<Arc<Gateway>>,
     principal: Extension<Principal>,
@@ -55,15 +73,28 @@ pub async fn freeze(
 }
 
 /// A rollout to start.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = RolloutStart, example = json!({"to": 2, "reason": "a better model"}))]
 pub struct StartBody {
     to: Version,
+    #[schema(value_type = Option<RolloutSpec>)]
     spec: Option<Value>,
     reason: Option<Reason>,
 }
 
 /// `POST /models/{model}/rollouts`
+#[utoipa::path(
+    post, path = "/admin/v1/models/{model}/rollouts",
+    operation_id = "startRollout", tag = "rollouts",
+    summary = "Starts a rollout",
+    params(ModelPath, IfMatch),
+    request_body = StartBody,
+    responses(
+        (status = 201, body = RolloutView), (status = 404), (status = 409), (status = 412),
+        (status = 422),
+    ),
+)]
 pub async fn start(
     State(gateway): State<Arc<Gateway>>,
     principal: Extension<Principal>,
@@ -79,6 +110,13 @@ pub async fn start(
 }
 
 /// `GET /models/{model}/rollouts`
+#[utoipa::path(
+    get, path = "/admin/v1/models/{model}/rollouts",
+    operation_id = "listRollouts", tag = "rollouts",
+    summary = "Rollouts of a model, newest first",
+    params(ModelPath, Limit),
+    responses((status = 200, body = Rollouts), (status = 404)),
+)]
 pub async fn list(
     State(gateway): State<Arc<Gateway>>,
     Path(model): Path<String>,
@@ -92,6 +130,12 @@ pub async fn list(
 }
 
 /// `GET /models/{model}/rollout`: the active one, or the latest.
+#[utoipa::path(
+    get, path = "/admin/v1/models/{model}/rollout", operation_id = "showRollout", tag = "rollouts",
+    summary = "The active rollout of a model, or the latest",
+    params(ModelPath),
+    responses((status = 200, body = RolloutView), (status = 404)),
+)]
 pub async fn show(
     State(gateway): State<Arc<Gateway>>,
     Path(model): Path<String>,
@@ -101,13 +145,21 @@ pub async fn show(
 }
 
 /// `?number=`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct WhyQuery {
     number: Option<u64>,
 }
 
 /// `GET /models/{model}/rollout/why`
+#[utoipa::path(
+    get, path = "/admin/v1/models/{model}/rollout/why",
+    operation_id = "explainRollout", tag = "rollouts",
+    summary = "Why a rollout stands where it stands",
+    params(ModelPath, WhyQuery),
+    responses((status = 200, body = WhyView), (status = 404)),
+)]
 pub async fn why(
     State(gateway): State<Arc<Gateway>>,
     Path(model): Path<String>,
@@ -123,6 +175,14 @@ pub async fn why(
 }
 
 /// `POST /models/{model}/rollout/{verb}`: pause, resume, approve, promote, rollback.
+#[utoipa::path(
+    post, path = "/admin/v1/models/{model}/rollout/{verb}",
+    operation_id = "operateRollout", tag = "rollouts",
+    summary = "Moves a rollout by hand",
+    params(VerbPath, IfMatch),
+    request_body(content = Option<ReasonBody>),
+    responses((status = 200, body = RolloutView), (status = 404), (status = 409), (status = 412)),
+)]
 pub async fn operate(
     State(gateway): State<Arc<Gateway>>,
     principal: Extension<Principal>,
@@ -151,13 +211,17 @@ pub async fn operate(
 }
 
 /// A drill: the canary fails on purpose.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"fault": "errors", "after_ms": 0, "share": 0.5}))]
 pub struct DrillBody {
+    #[schema(value_type = FaultKind)]
     fault: String,
     #[serde(default)]
+    #[schema(maximum = 86_400_000)]
     after_ms: u64,
     /// Of the canary's runs.
+    #[schema(exclusive_minimum = 0, maximum = 1)]
     share: Option<f64>,
 }
 
@@ -165,6 +229,14 @@ pub struct DrillBody {
 const LONGEST_WAIT_MS: u64 = 24 * 3_600_000;
 
 /// `POST /models/{model}/rollout/drill`
+#[utoipa::path(
+    post, path = "/admin/v1/models/{model}/rollout/drill",
+    operation_id = "startDrill", tag = "rollouts",
+    summary = "Makes the canary fail on purpose, never stable",
+    params(ModelPath),
+    request_body = DrillBody,
+    responses((status = 200, body = DrillStarted), (status = 404), (status = 409)),
+)]
 pub async fn drill(
     State(gateway): State<Arc<Gateway>>,
     principal: Extension<Principal>,
@@ -193,6 +265,13 @@ pub async fn drill(
 }
 
 /// `DELETE /models/{model}/rollout/drill`
+#[utoipa::path(
+    delete, path = "/admin/v1/models/{model}/rollout/drill",
+    operation_id = "endDrill", tag = "rollouts",
+    summary = "Ends a drill",
+    params(ModelPath),
+    responses((status = 200, body = DrillEnded), (status = 404), (status = 409)),
+)]
 pub async fn end_drill(
     State(gateway): State<Arc<Gateway>>,
     Path(model): Path<String>,

@@ -12,6 +12,8 @@ use weighbridge_routing::Availability;
 
 use super::{json_response, model_name, version_number};
 use crate::api::extract::Path;
+use crate::api::openapi::answers::{Exemplars, Shadows};
+use crate::api::openapi::params::{ModelPath, VersionPath};
 use crate::edge::problem::{Kind, Problem};
 use crate::gateway::Gateway;
 use crate::rollout::snapshot::ServedModel;
@@ -19,6 +21,12 @@ use crate::shadow::report::{self, Results, ShadowReport};
 use crate::shadow::target::{self, Purpose};
 
 /// `GET /models/{model}/shadows`
+#[utoipa::path(
+    get, path = "/admin/v1/models/{model}/shadows", operation_id = "listShadows", tag = "shadows",
+    summary = "What the shadow versions of a model have come to",
+    params(ModelPath),
+    responses((status = 200, body = Shadows), (status = 404)),
+)]
 pub async fn list(
     State(gateway): State<Arc<Gateway>>,
     Path(model): Path<String>,
@@ -32,6 +40,13 @@ pub async fn list(
 }
 
 /// `GET /models/{model}/shadows/{version}/exemplars`
+#[utoipa::path(
+    get, path = "/admin/v1/models/{model}/shadows/{version}/exemplars",
+    operation_id = "listExemplars", tag = "shadows",
+    summary = "Disagreements of a shadow, the worst first: data of users",
+    params(VersionPath),
+    responses((status = 200, body = Exemplars), (status = 404)),
+)]
 pub async fn exemplars(
     State(gateway): State<Arc<Gateway>>,
     Path((model, version)): Path<(String, String)>,

@@ -9,6 +9,7 @@ use serde_json::json;
 use weighbridge_config::Scope;
 
 use super::json_response;
+use crate::api::openapi::answers::Status;
 use crate::edge::auth::Principal;
 use crate::edge::problem::Problem;
 use crate::gateway::Gateway;
@@ -16,6 +17,12 @@ use crate::loading::vet::resident_bytes;
 use crate::now_ms;
 
 /// This process in a few numbers.
+#[utoipa::path(
+    get, path = "/admin/v1/status", operation_id = "status", tag = "health",
+    summary = "This process in a few numbers",
+    responses((status = 200, body = Status)),
+    security(("bearer" = [])),
+)]
 pub async fn status(
     State(gateway): State<Arc<Gateway>>,
     Extension(Principal(who)): Extension<Principal>,

@@ -12,18 +12,28 @@ use futures_util::{StreamExt, TryStreamExt};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
+use utoipa::ToSchema;
 use weighbridge_config::{Digest, EngineChoice, ModelName, Version};
 use weighbridge_model_store::{Blob, ByteStream};
-use weighbridge_registry::{Actor, Registered, VersionInfo, VersionState};
+use weighbridge_registry::{Actor, Registered, VersionInfo, VersionRecord, VersionState};
 
 use super::{by, json_response, model_name, serving_json, version_number};
 use crate::api::extract::Path;
+use crate::api::openapi::answers::{DeletedVersion, Pushed, Upload, Versions};
+use crate::api::openapi::params::{IfMatch, ModelPath, VersionPath};
 use crate::edge::auth::Principal;
 use crate::edge::problem::{Kind, Problem};
 use crate::gateway::Gateway;
 use crate::push::{Announced, Kept, Wanted};
 
 /// `GET /models/{model}/versions`
+#[utoipa::path(
+    get, path = "/admin/v1/models/{model}/versions",
+    operation_id = "listVersions", tag = "versions",
+    summary = "All versions of a model",
+    params(ModelPath),
+    responses((status = 200, body = Versions), (status = 404)),
+)]
 pub async fn list(
     State(gateway): State<Arc<Gateway>>,
     Path(model): Path<String>,
@@ -40,9 +50,10 @@ pub async fn list(
 }
 
 /// The part `info` of an upload: what is said about the file that follows.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
-struct Info {
+#[schema(as = UploadInfo)]
+pub struct Info {
     version: Option<Version>,
     size: Option<u64>,
     sha256: Option<Digest>,
@@ -62,6 +73,17 @@ const MOST_EXTERNAL: usize = 4096;
 /// `POST /models/{model}/versions`: `multipart/form-data` with a part `info` (JSON, optional),
 /// a part `golden` (JSON, optional), a part `external` for each file of tensor data and a part
 /// `model` (the file, streamed); `info` stands before `model`. Answers 202 with an operation to poll.
+#[utoipa::path(
+    post, path = "/admin/v1/models/{model}/versions",
+    operation_id = "pushVersion", tag = "versions",
+    summary = "Pushes a version",
+    description = "It is checked in a process of its own; the operation says when that has ended. \
+        It takes no traffic until it is promoted or routed. The part `info` stands \
+        before `model`.",
+    params(ModelPath),
+    request_body(content = Upload, content_type = "multipart/form-data"),
+    responses((status = 202, body = Pushed), (status = 409), (status = 422)),
+)]
 pub async fn push(
     State(gateway): State<Arc<Gateway>>,
     principal: Extension<Principal>,
@@ -226,6 +248,13 @@ fn unreadable(error: MultipartError) -> Problem {
 }
 
 /// `POST /models/{model}/versions/{version}/archive`
+#[utoipa::path(
+    post, path = "/admin/v1/models/{model}/versions/{version}/archive",
+    operation_id = "archiveVersion", tag = "versions",
+    summary = "Puts a version away",
+    params(VersionPath, IfMatch),
+    responses((status = 200, body = VersionRecord), (status = 404), (status = 409), (status = 412)),
+)]
 pub async fn archive(
     State(gateway): State<Arc<Gateway>>,
     principal: Extension<Principal>,
@@ -238,6 +267,15 @@ pub async fn archive(
 }
 
 /// `DELETE /models/{model}/versions/{version}`
+#[utoipa::path(
+    delete, path = "/admin/v1/models/{model}/versions/{version}",
+    operation_id = "deleteVersion", tag = "versions",
+    summary = "Deletes a version",
+    params(VersionPath, IfMatch),
+    responses(
+        (status = 200, body = DeletedVersion), (status = 404), (status = 409), (status = 412),
+    ),
+)]
 pub async fn delete(
     State(gateway): State<Arc<Gateway>>,
     principal: Extension<Principal>,

@@ -13,6 +13,10 @@ pub enum Need {
     Predict,
     Feedback,
     Metrics,
+    /// Loading and unloading models by Triton's extension.
+    Operate,
+    /// Changing what is logged by Triton's extension.
+    Configure,
     /// Reading, writing or operating rollouts, as the request's method and path say.
     Admin,
 }
@@ -32,6 +36,11 @@ const OPERATES_TRAFFIC: [&str; 10] = [
 ];
 
 impl Need {
+    /// Whether an open data listener gives it to everybody. What changes the gateway it never does.
+    pub fn may_be_open(self) -> bool {
+        !matches!(self, Self::Operate | Self::Configure | Self::Admin)
+    }
+
     /// Whether `scopes` suffice for a request whose path names `model`.
     pub fn is_met_by(self, scopes: &Scopes, model: Option<&str>, request: &Request) -> bool {
         match (self, model) {
@@ -44,6 +53,8 @@ impl Need {
             }
             (Self::Feedback, _) => scopes.allows(&Scope::Feedback),
             (Self::Metrics, _) => scopes.allows(&Scope::Metrics),
+            (Self::Operate, _) => scopes.allows(&Scope::AdminRollout),
+            (Self::Configure, _) => scopes.allows(&Scope::AdminWrite),
             (Self::Admin, _) => scopes.allows(&admin_scope(request)),
         }
     }
@@ -59,6 +70,8 @@ impl Need {
             (Self::Predict, None) => "predict".to_owned(),
             (Self::Feedback, _) => Scope::Feedback.to_string(),
             (Self::Metrics, _) => Scope::Metrics.to_string(),
+            (Self::Operate, _) => Scope::AdminRollout.to_string(),
+            (Self::Configure, _) => Scope::AdminWrite.to_string(),
             (Self::Admin, _) => admin_scope(request).to_string(),
         }
     }
@@ -74,7 +87,8 @@ fn admin_scope(request: &Request) -> Scope {
     admin_scope_of(request.method(), path)
 }
 
-fn admin_scope_of(method: &Method, path: &str) -> Scope {
+/// The scope that a route of the admin API asks for.
+pub fn admin_scope_of(method: &Method, path: &str) -> Scope {
     if matches!(*method, Method::GET | Method::HEAD) {
         Scope::AdminRead
     } else if OPERATES_TRAFFIC.iter().any(|end| path.ends_with(end)) {

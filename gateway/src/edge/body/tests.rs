@@ -1,3 +1,4 @@
+use http::header;
 use std::io::Write as _;
 use std::sync::Arc;
 

@@ -2,6 +2,7 @@ use http::Request;
 use serde_json::{Value, json};
 use weighbridge_config::split::parse_weights;
 use weighbridge_config::{Split, Version};
+use weighbridge_protocol::Parameter;
 use weighbridge_routing::Availability;
 
 use super::super::log::Message;
@@ -194,10 +195,8 @@ fn units_keep_their_variant_when_the_weights_change() {
 fn a_unit_can_be_a_parameter_of_the_body() {
     let mut scene = Scene::of(json!({"unit": "parameter:user"}));
     assert!(scene.running.wants_body());
-    let body = InferRequest {
-        parameters: Some(r#"{"user": "alice"}"#.to_owned()),
-        ..InferRequest::default()
-    };
+    let mut body = InferRequest::default();
+    body.parameters.insert("user", Parameter::Text("alice".to_owned())).unwrap();
     let placed = scene.running.place(&route(&[1, 2]), Ask::Routed, &request(&[]), Some(&body));
     assert_eq!(placed.unwrap().unwrap().unwrap().variant_name(), "small");
     assert_eq!(scene.logged().len(), 1);

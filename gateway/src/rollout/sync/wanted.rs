@@ -20,8 +20,11 @@ pub(super) struct Wanted {
 /// What a rollout, an experiment or the shadows name is needed, and so is what the route, the
 /// previous route or an alias names, unless the model is loaded on demand. The newest ready ones
 /// are kept beside them, up to `most` in all, and the very newest in any case: who has pushed it
-/// tries it out.
+/// tries it out. Of a model that an operator has unloaded there is none.
 pub(super) fn wanted_versions(model: &Model, most: usize) -> Vec<Wanted> {
+    if model.settings.loaded == Some(false) {
+        return Vec::new();
+    }
     let residency = model.settings.residency.unwrap_or_default();
     let is_ready = |v: &Version| model.version(*v).is_some_and(|r| r.state == VersionState::Ready);
     let routes = model.route.iter().chain(&model.previous_route);

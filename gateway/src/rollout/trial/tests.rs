@@ -76,6 +76,7 @@ fn bench(canary: Does, width: i64, rescue: RescueSettings) -> Bench {
         is_idempotent: ModelSettings::default().idempotent.unwrap_or(true),
         allow_nan: false,
         residency: weighbridge_config::Residency::default(),
+        is_loaded: true,
     };
     let route = ModelRoute {
         salt: "m".to_owned(),

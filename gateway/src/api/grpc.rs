@@ -1,0 +1,118 @@
+//! Predictions and models over gRPC, on the data listener beside REST.
+//!
+//! tonic reads messages and writes answers. Each call passes the same layers as a request of
+//! REST ([`crate::edge::stack`]), and a prediction takes the same course
+//! ([`crate::api::predict::course`]). What is refused on the way becomes a status in
+//! [`crate::edge::problem::finish`].
+
+pub mod health;
+mod infer;
+pub mod reflection;
+mod service;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderValue};
+use tonic::codec::CompressionEncoding;
+use tonic::codegen::Service as _;
+use weighbridge_grpc::inference::grpc_inference_service_server::GrpcInferenceServiceServer;
+
+use crate::api::admit::Caller;
+use crate::edge::auth::Principal;
+use crate::edge::auth::refusal::Refusal;
+use crate::edge::body::metered::{Account, Metered, Patience};
+use crate::edge::problem::Problem;
+use crate::gateway::Gateway;
+use crate::telemetry::events;
+use service::InferenceService;
+
+/// What a message may be packed with.
+const PACKINGS: [(&str, CompressionEncoding); 3] = [
+    ("gzip", CompressionEncoding::Gzip),
+    ("deflate", CompressionEncoding::Deflate),
+    ("zstd", CompressionEncoding::Zstd),
+];
+
+/// What was settled for a call before its message was read.
+#[derive(Debug, Clone)]
+struct Entered {
+    caller: Arc<Caller>,
+    account: Account,
+    arrived: Instant,
+}
+
+/// `POST /inference.GRPCInferenceService/{method}` of a method that predicts nothing.
+pub async fn call(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
+    serve(&gateway, request).await
+}
+
+/// `POST /inference.GRPCInferenceService/ModelInfer`: takes its place among the requests in hand
+/// before the message is read.
+pub async fn infer(State(gateway): State<Arc<Gateway>>, mut request: Request) -> Response {
+    let arrived = Instant::now();
+    let caller = match Caller::enter(&gateway, request.extensions()) {
+        Ok(caller) => Arc::new(caller),
+        Err(problem) => return problem.into_response(),
+    };
+    let account = Account::new(caller.body(&gateway));
+    let limits = &caller.door.settings.limits;
+    let until = arrived + gateway.settings.limits.max_timeout;
+    let patience = Patience { still: limits.body_read_timeout, until };
+    let entered = Entered { caller: Arc::clone(&caller), account: account.clone(), arrived };
+    request.extensions_mut().insert(entered);
+    let request = request.map(|body| Body::new(Metered::new(body, account, Some(patience))));
+    serve(&gateway, request).await
+}
+
+/// `POST /inference.GRPCInferenceService/ModelStreamInfer`: each message takes its own place; what
+/// has come of the next one counts as a body like others.
+pub async fn stream(State(gateway): State<Arc<Gateway>>, mut request: Request) -> Response {
+    let memory = match Caller::enter(&gateway, request.extensions()) {
+        Ok(caller) => caller.body(&gateway),
+        Err(problem) => return problem.into_response(),
+    };
+    let account = Account::new(memory);
+    request.extensions_mut().insert(account.clone());
+    let request = request.map(|body| Body::new(Metered::new(body, account, None)));
+    serve(&gateway, request).await
+}
+
+async fn serve(gateway: &Arc<Gateway>, request: Request) -> Response {
+    let limit = gateway.door.load().settings.limits.body.as_usize();
+    let mut server = GrpcInferenceServiceServer::new(InferenceService(Arc::clone(gateway)))
+        .max_decoding_message_size(limit)
+        .max_encoding_message_size(usize::MAX);
+    // Clients say by default that they could unpack; only who packs wants it so.
+    let came = request.headers().get("grpc-encoding").map(HeaderValue::as_bytes);
+    for (name, packing) in PACKINGS {
+        server = server.accept_compressed(packing);
+        if came == Some(name.as_bytes()) {
+            server = server.send_compressed(packing);
+        }
+    }
+    let Ok(response) = server.call(request.map(tonic::body::Body::new)).await;
+    response.map(Body::new)
+}
+
+/// Whether who asks may ask this model: methods name it in their message.
+fn allowed(gateway: &Gateway, principal: &Principal, model: &str) -> Result<(), Problem> {
+    if gateway.door.load().is_data_plane_open() || principal.0.scopes.may_predict(model) {
+        return Ok(());
+    }
+    let model: String = model.chars().take(128).collect();
+    let refusal = Refusal::NoScope(format!("predict:{model}"));
+    events::auth_refused("data", refusal.reason());
+    Err(refusal.into())
+}
+
+/// Puts headers of an answer over REST among the metadata of one over gRPC.
+fn add_metadata<T>(response: &mut tonic::Response<T>, headers: HeaderMap) {
+    let metadata = std::mem::take(response.metadata_mut());
+    let mut all = metadata.into_headers();
+    all.extend(headers);
+    *response.metadata_mut() = tonic::metadata::MetadataMap::from_headers(all);
+}
