@@ -98,8 +98,9 @@ impl Control {
             Problem::new(Kind::InvalidRequest, lines.join("; "))
         })?;
         let is_released = now.rollout.as_ref().is_some_and(|rollout| rollout.is_active());
-        if is_released && settings.loaded == Some(false) {
-            let detail = format!("{model} has an active rollout, which wants to be ended first");
+        if settings.loaded == Some(false) && (is_released || now.experiment.is_some()) {
+            let detail =
+                format!("{model} has a rollout or an experiment, which wants to be ended first");
             return Err(Problem::new(Kind::Conflict, detail));
         }
         let mut shadows = Vec::new();
@@ -179,6 +180,10 @@ impl Control {
         versions: impl IntoIterator<Item = Version>,
     ) -> Result<(), Problem> {
         let now = self.registry.model(model).await?;
+        if now.settings.loaded == Some(false) {
+            let detail = format!("{model} was unloaded: weighbridge configure {model} loaded=true");
+            return Err(Problem::new(Kind::Conflict, detail));
+        }
         let is_ready =
             |v: &Version| now.version(*v).is_some_and(|r| r.state == VersionState::Ready);
         let versions: Vec<Version> = versions.into_iter().filter(is_ready).collect();

@@ -302,6 +302,39 @@ async fn a_stream_answers_in_order_and_survives_mistakes() {
 }
 
 #[tokio::test]
+async fn a_stream_ends_with_its_key_and_with_the_gateway() {
+    let start = Gateway::start().model("double", &doubling());
+    let start = start.setting("auth.data_plane", "keys").setting("server.drain_timeout", "1h");
+    let mut gateway = start.ready().await;
+    let listener = key(&gateway, json!({"name": "s", "role": "predict"})).await;
+    let open = async |calls: &Grpc| {
+        let (say, messages) = tokio::sync::mpsc::channel(4);
+        let messages = tokio_stream::wrappers::ReceiverStream::new(messages);
+        say.send(fp32("double", "x", &[[1.0; 4]])).await.expect("said");
+        let stream = calls.client().model_stream_infer(calls.request(messages)).await;
+        let mut answers = stream.expect("a stream").into_inner();
+        let first = answers.message().await.expect("an answer").expect("one");
+        assert_eq!(first.error_message, "");
+        (say, answers)
+    };
+    let (say, mut answers) = open(&Grpc::to(&listener)).await;
+    let keys = gateway.admin.get("/admin/v1/keys").await.expect(200).json();
+    let listed = keys["keys"].as_array().expect("keys");
+    let ours = listed.iter().find(|key| key["name"] == "s").expect("our key");
+    let id = ours["id"].as_str().expect("an id");
+    gateway.admin.delete(&format!("/admin/v1/keys/{id}")).await.expect(200);
+    say.send(fp32("double", "x", &[[1.0; 4]])).await.expect("said");
+    refused(answers.message().await, Code::Unauthenticated, &["not valid"]);
+
+    // One that is open and silent does not hold up the end, which would wait an hour.
+    let admin = Grpc::to(&gateway.data.with_key(gateway.admin.key.as_deref()));
+    let (_say, mut answers) = open(&admin).await;
+    gateway.signal_stop();
+    assert!(answers.message().await.expect("a good end").is_none());
+    assert!(gateway.ended().await.success());
+}
+
+#[tokio::test]
 async fn health_is_watched_until_the_end() {
     let mut gateway = gateway().await;
     let calls = Grpc::to(&gateway.data);
@@ -334,6 +367,8 @@ async fn models_are_unloaded_and_loaded_where_the_settings_allow_it() {
         Grpc::to(&gateway.data.with_key(key.as_deref()))
     };
     let calls = admin(&gateway);
+    // Not even a request brings it back.
+    gateway.configure("double", &json!({"residency": "on_demand"})).await;
     let unload = RepositoryModelUnloadRequest { model_name: "double".into(), ..Default::default() };
     calls.client().repository_model_unload(calls.request(unload)).await.expect("unloaded");
     let answer = calls.infer(fp32("double", "x", &[[1.0; 4]])).await;
@@ -346,6 +381,11 @@ async fn models_are_unloaded_and_loaded_where_the_settings_allow_it() {
     let ready = gateway.data.post("/v2/repository/index", &json!({"ready": true})).await;
     assert_eq!(ready.expect(200).json(), json!([]));
     gateway.data.get("/v2/health/ready").await.expect(200);
+    gateway.data.get("/v2/models/double").await.refused(503, &["unloaded"]);
+    gateway.data.get("/v2/models/double/ready").await.expect(503);
+    let promote = json!({"version": 1});
+    let promoted = gateway.admin.post("/admin/v1/models/double/promote", &promote).await;
+    promoted.refused(409, &["unloaded"]);
     // It stays so.
     gateway.without_models();
     gateway.kill9();

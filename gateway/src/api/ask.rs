@@ -105,8 +105,12 @@ pub fn deadline(
     model_timeout: Duration,
     ceiling: Duration,
 ) -> Result<Instant, Problem> {
-    let asked = [timeout_ms(headers)?, grpc_timeout(headers)?].into_iter().flatten().min();
-    Ok(arrived + asked.map_or(model_timeout, |asked| asked.min(ceiling)))
+    Ok(arrived + timeout(headers)?.map_or(model_timeout, |asked| asked.min(ceiling)))
+}
+
+/// The shorter of the two, if one came.
+pub fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Problem> {
+    Ok([timeout_ms(headers)?, grpc_timeout(headers)?].into_iter().flatten().min())
 }
 
 /// At most eight digits and a unit, as gRPC's protocol over HTTP/2 has it.

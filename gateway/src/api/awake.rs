@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::HeaderMap;
-use weighbridge_config::{Residency, Version};
+use weighbridge_config::Version;
 use weighbridge_routing::{Ask, Availability, named};
 
 use crate::api::ask::{self, PathAsk};
@@ -27,7 +27,7 @@ pub async fn model(
     arrived: Instant,
 ) -> Result<Arc<ServedModel>, Problem> {
     let model = known(&gateway.live.load(), name)?;
-    if model.settings.residency != Residency::OnDemand {
+    if !model.settings.is_on_demand() {
         return Ok(model);
     }
     let asked = ask::version_asked(path, headers)?;
@@ -47,7 +47,7 @@ pub async fn load(
 ) -> Result<Arc<ServedModel>, Problem> {
     for _ in 0..MOST_LOADS {
         let missing = missing(&model, asked);
-        if missing.is_empty() || model.settings.residency != Residency::OnDemand {
+        if missing.is_empty() || !model.settings.is_on_demand() {
             break;
         }
         let fetched = gateway.control.sync.fetch(&model.name, missing);

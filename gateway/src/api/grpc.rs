@@ -15,13 +15,16 @@ use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::response::{IntoResponse, Response};
+use axum::middleware::Next;
+use axum::response::Response;
 use http::{HeaderMap, HeaderValue};
 use tonic::codec::CompressionEncoding;
 use tonic::codegen::Service as _;
+use weighbridge_config::settings::Priority;
 use weighbridge_grpc::inference::grpc_inference_service_server::GrpcInferenceServiceServer;
 
 use crate::api::admit::Caller;
+use crate::api::ask;
 use crate::edge::auth::Principal;
 use crate::edge::auth::refusal::Refusal;
 use crate::edge::body::metered::{Account, Metered, Patience};
@@ -45,55 +48,81 @@ struct Entered {
     arrived: Instant,
 }
 
+/// What a call that predicts nothing may send, in bytes.
+const SMALL: usize = 64 * 1024;
+
 /// `POST /inference.GRPCInferenceService/{method}` of a method that predicts nothing.
 pub async fn call(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
-    serve(&gateway, request).await
+    serve(server(&gateway).max_decoding_message_size(SMALL), request).await
 }
 
 /// `POST /inference.GRPCInferenceService/ModelInfer`: takes its place among the requests in hand
 /// before the message is read.
-pub async fn infer(State(gateway): State<Arc<Gateway>>, mut request: Request) -> Response {
+pub async fn infer(
+    State(gateway): State<Arc<Gateway>>,
+    mut request: Request,
+) -> Result<Response, Problem> {
     let arrived = Instant::now();
-    let caller = match Caller::enter(&gateway, request.extensions()) {
-        Ok(caller) => Arc::new(caller),
-        Err(problem) => return problem.into_response(),
-    };
+    let caller = Arc::new(Caller::enter(&gateway, request.extensions())?);
     let account = Account::new(caller.body(&gateway));
-    let limits = &caller.door.settings.limits;
-    let until = arrived + gateway.settings.limits.max_timeout;
-    let patience = Patience { still: limits.body_read_timeout, until };
-    let entered = Entered { caller: Arc::clone(&caller), account: account.clone(), arrived };
-    request.extensions_mut().insert(entered);
-    let request = request.map(|body| Body::new(Metered::new(body, account, Some(patience))));
-    serve(&gateway, request).await
+    let most = gateway.settings.limits.max_timeout;
+    let asked = ask::timeout(request.headers())?.map_or(most, |asked| asked.min(most));
+    let still = caller.door.settings.limits.body_read_timeout;
+    let patience = Patience { still, until: Some(arrived + asked) };
+    request.extensions_mut().insert(Entered { caller, account: account.clone(), arrived });
+    let request = request.map(|body| Body::new(Metered::new(body, account, patience)));
+    Ok(serve(packing(&gateway, request.headers()), request).await)
 }
 
 /// `POST /inference.GRPCInferenceService/ModelStreamInfer`: each message takes its own place; what
 /// has come of the next one counts as a body like others.
-pub async fn stream(State(gateway): State<Arc<Gateway>>, mut request: Request) -> Response {
-    let memory = match Caller::enter(&gateway, request.extensions()) {
-        Ok(caller) => caller.body(&gateway),
-        Err(problem) => return problem.into_response(),
-    };
-    let account = Account::new(memory);
+pub async fn stream(
+    State(gateway): State<Arc<Gateway>>,
+    mut request: Request,
+) -> Result<Response, Problem> {
+    let account = Account::new(Caller::enter(&gateway, request.extensions())?.body(&gateway));
     request.extensions_mut().insert(account.clone());
-    let request = request.map(|body| Body::new(Metered::new(body, account, None)));
-    serve(&gateway, request).await
+    let request = request.map(|body| Body::new(until_closing(&gateway, body, account)));
+    Ok(serve(packing(&gateway, request.headers()), request).await)
 }
 
-async fn serve(gateway: &Arc<Gateway>, request: Request) -> Response {
+/// The layer of calls that have no place among the requests in hand: what they send is counted all
+/// the same, and has to come. Those that stay open end when the gateway does.
+pub async fn bound(State(gateway): State<Arc<Gateway>>, request: Request, next: Next) -> Response {
+    let limits = &gateway.door.load().settings.limits;
+    let account = Account::new(gateway.permits.body(limits, Priority::Normal));
+    next.run(request.map(|body| Body::new(until_closing(&gateway, body, account)))).await
+}
+
+fn until_closing(gateway: &Arc<Gateway>, body: Body, account: Account) -> Metered {
+    let still = gateway.door.load().settings.limits.body_read_timeout;
+    let drain = gateway.drain.clone();
+    let closing = async move { drain.closing().await };
+    Metered::new(body, account, Patience { still, until: None }).until(closing)
+}
+
+type Server = GrpcInferenceServiceServer<InferenceService>;
+
+fn server(gateway: &Arc<Gateway>) -> Server {
+    Server::new(InferenceService(Arc::clone(gateway))).max_encoding_message_size(usize::MAX)
+}
+
+/// A server of messages that may be large, and packed.
+fn packing(gateway: &Arc<Gateway>, headers: &HeaderMap) -> Server {
     let limit = gateway.door.load().settings.limits.body.as_usize();
-    let mut server = GrpcInferenceServiceServer::new(InferenceService(Arc::clone(gateway)))
-        .max_decoding_message_size(limit)
-        .max_encoding_message_size(usize::MAX);
+    let mut server = server(gateway).max_decoding_message_size(limit);
     // Clients say by default that they could unpack; only who packs wants it so.
-    let came = request.headers().get("grpc-encoding").map(HeaderValue::as_bytes);
+    let came = headers.get("grpc-encoding").map(HeaderValue::as_bytes);
     for (name, packing) in PACKINGS {
         server = server.accept_compressed(packing);
         if came == Some(name.as_bytes()) {
             server = server.send_compressed(packing);
         }
     }
+    server
+}
+
+async fn serve(mut server: Server, request: Request) -> Response {
     let Ok(response) = server.call(request.map(tonic::body::Body::new)).await;
     response.map(Body::new)
 }

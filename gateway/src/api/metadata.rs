@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use http::StatusCode;
 use serde_json::{Value, json};
-use weighbridge_config::{Residency, TensorSpec};
+use weighbridge_config::TensorSpec;
 use weighbridge_routing::{Ask, Availability, Key, Refusal, decide, named};
 
 use crate::api::extract::Path;
@@ -219,7 +219,7 @@ fn can_answer(model: &ServedModel) -> bool {
 fn may_answer(model: &ServedModel, availability: &Availability) -> bool {
     match availability {
         Availability::Loaded => true,
-        Availability::NotLoaded => model.settings.residency == Residency::OnDemand,
+        Availability::NotLoaded => model.settings.is_on_demand(),
         Availability::Failed(_) => false,
     }
 }

@@ -247,7 +247,8 @@ async fn predict(
                 v1::decode_examples(&held.bytes, &signature).map(|inputs| (v1::Form::Row, inputs))
             }
         };
-        let (form, inputs) = relieved(held.bytes.len(), decode)?;
+        let decoded = relieved(held.bytes.len(), decode);
+        let (form, inputs) = decoded.inspect_err(|_| routed.refused())?;
         let _memory = held.into_memory();
         let rows = inputs.first().map_or(1, |input| input.tensor.rows());
         let (served, standings) = run(gateway, caller, None, &routed, inputs).await?;
@@ -257,10 +258,12 @@ async fn predict(
         let outputs: Vec<Output<'_>> =
             outputs.map(|(place, tensor)| named(&served, place, tensor, by_label)).collect();
         let body = match verb {
-            Verb::Predict => v1::encode(form, dialect, &outputs)?,
-            Verb::Classify => v1::encode_classes(dialect, rows, &outputs)?,
-            Verb::Regress => v1::encode_regression(dialect, rows, &outputs)?,
+            Verb::Predict => v1::encode(form, dialect, &outputs),
+            Verb::Classify => v1::encode_classes(dialect, rows, &outputs),
+            Verb::Regress => v1::encode_regression(dialect, rows, &outputs),
         };
+        // It was counted with its answer.
+        let body = body.map_err(|e| Stop::Failed(e.into()))?;
         let encoded = Encoded { body, json_length: None };
         Ok(respond(&routed, &served, standings, encoded, accepted(&parts)))
     };

@@ -52,19 +52,24 @@ pub fn data(gateway: &Arc<Gateway>) -> Router {
         .route("/v1/models/{model}/labels/{alias}/metadata", get(v1_metadata::alias_signature))
         .route("/inference.GRPCInferenceService/ModelInfer", post(grpc::infer))
         .route("/inference.GRPCInferenceService/ModelStreamInfer", post(grpc::stream))
+        // Reading is for everybody; who changes something wants more.
+        .route("/v2/logging", get(triton::log_settings::show));
+    let bound = || from_fn_with_state(Arc::clone(gateway), grpc::bound);
+    let calls = Router::new()
         .route("/inference.GRPCInferenceService/ModelReady", post(grpc::call))
         .route("/inference.GRPCInferenceService/ModelMetadata", post(grpc::call))
         .route("/inference.GRPCInferenceService/ModelConfig", post(grpc::call))
         .route("/inference.GRPCInferenceService/ModelStatistics", post(grpc::call))
         .route("/inference.GRPCInferenceService/RepositoryIndex", post(grpc::call))
-        // Reading is for everybody; who changes something wants more, which the message says.
-        .route("/v2/logging", get(triton::log_settings::show))
-        .route("/inference.GRPCInferenceService/LogSettings", post(grpc::call));
+        .route("/inference.GRPCInferenceService/LogSettings", post(grpc::call))
+        .route_layer(bound());
     let repository = Router::new()
         .route("/v2/repository/models/{model}/load", post(triton::repository::load_one))
-        .route("/v2/repository/models/{model}/unload", post(triton::repository::unload_one))
+        .route("/v2/repository/models/{model}/unload", post(triton::repository::unload_one));
+    let operating = Router::new()
         .route("/inference.GRPCInferenceService/RepositoryModelLoad", post(grpc::call))
-        .route("/inference.GRPCInferenceService/RepositoryModelUnload", post(grpc::call));
+        .route("/inference.GRPCInferenceService/RepositoryModelUnload", post(grpc::call))
+        .route_layer(bound());
     let logging = Router::new().route("/v2/logging", post(triton::log_settings::update));
     let reports = Router::new().route("/v2/models/{model}/feedback", post(feedback::post));
     let counted = |routes: Router<Arc<Gateway>>, need| {
@@ -74,21 +79,24 @@ pub fn data(gateway: &Arc<Gateway>) -> Router {
             .route_layer(from_fn_with_state(guard.clone(), limit::requests))
             .route_layer(from_fn_with_state(guard, require))
     };
-    let guarded = counted(predictions, Need::Predict)
+    let guarded = counted(predictions.merge(calls), Need::Predict)
         .merge(counted(reports, Need::Feedback))
-        .merge(counted(repository, Need::Operate))
+        .merge(counted(repository.merge(operating), Need::Operate))
         .merge(counted(logging, Need::Configure));
+    let open_calls = Router::new()
+        .route("/inference.GRPCInferenceService/ServerLive", post(grpc::call))
+        .route("/inference.GRPCInferenceService/ServerReady", post(grpc::call))
+        .route("/inference.GRPCInferenceService/ServerMetadata", post(grpc::call))
+        .route("/grpc.health.v1.Health/{method}", post(grpc::health::call))
+        .merge(grpc::reflection::routes())
+        .route_layer(bound());
     let open = Router::new()
         .route("/", get(health::alive))
         .route("/v2", get(metadata::server))
         .route("/v2/", get(metadata::server))
         .route("/v2/health/live", get(health::live))
         .route("/v2/health/ready", get(health::ready))
-        .route("/inference.GRPCInferenceService/ServerLive", post(grpc::call))
-        .route("/inference.GRPCInferenceService/ServerReady", post(grpc::call))
-        .route("/inference.GRPCInferenceService/ServerMetadata", post(grpc::call))
-        .route("/grpc.health.v1.Health/{method}", post(grpc::health::call))
-        .merge(grpc::reflection::routes())
+        .merge(open_calls)
         .route("/openapi.json", get(openapi::of_data))
         .route("/docs", get(openapi::page));
     finish(guarded.merge(open), gateway, "data")

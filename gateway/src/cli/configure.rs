@@ -148,6 +148,7 @@ mod tests {
             ("idempotent", "false"),
             ("allow_nan", "true"),
             ("residency", "on_demand"),
+            ("loaded", "false"),
             ("engine", "tract"),
             ("shadows", "3=10,4=2.5"),
         ];

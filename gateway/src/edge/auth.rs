@@ -24,6 +24,7 @@ use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use http::request::Parts;
 use http::{Extensions, HeaderMap, header};
 use weighbridge_config::settings::DEFAULT_TIER;
 use weighbridge_config::{Digest, Scopes};
@@ -158,6 +159,20 @@ pub async fn require(
         Err(refusal) => {
             events::auth_refused(guard.listener, refusal.reason());
             Problem::from(refusal).into_response()
+        }
+    }
+}
+
+/// Who sends a message of a stream, at this moment: keys are revoked, and tokens expire, while it
+/// is open.
+pub async fn identify_again(gateway: &Gateway, request: &Parts) -> Result<Principal, Problem> {
+    let is_open = gateway.door.load().is_data_plane_open();
+    match identify(gateway, &request.headers, &request.extensions).await {
+        Ok(principal) => Ok(principal),
+        Err(_) if is_open => Ok(Principal::anonymous()),
+        Err(refusal) => {
+            events::auth_refused("data", refusal.reason());
+            Err(refusal.into())
         }
     }
 }

@@ -95,6 +95,13 @@ impl EffectiveSettings {
     }
 }
 
+impl EffectiveSettings {
+    /// Whether a request brings a version into memory.
+    pub fn is_on_demand(&self) -> bool {
+        self.is_loaded && self.residency == Residency::OnDemand
+    }
+}
+
 impl Snapshot {
     /// The model of that name.
     pub fn model(&self, name: &str) -> Option<&Arc<ServedModel>> {

@@ -7,7 +7,8 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use weighbridge_config::{ModelName, Version};
 
-use crate::edge::problem::Kind;
+use crate::edge::problem::{Kind, Problem};
+use crate::edge::request_id::RequestId;
 use crate::notify::retry::{Ending, Outcome};
 use crate::serving::batch::CloseReason;
 use crate::telemetry::names;
@@ -122,6 +123,18 @@ impl std::fmt::Debug for QueueMetrics {
 /// never become labels.
 pub fn refused(model: &ModelName, kind: Kind) {
     counter!(names::REFUSED, "model" => model.to_string(), "reason" => kind.name()).increment(1);
+}
+
+/// A message of a stream failed. The layers of the edge see the stream's beginning alone.
+pub fn failed_in_stream(id: Option<&RequestId>, problem: &Problem) {
+    // Of what comes in floods the client is told, as over REST where some lines each second are
+    // written.
+    if problem.kind.comes_in_floods() {
+        return;
+    }
+    let request_id = id.map_or("", RequestId::as_str);
+    let cause = problem.cause.as_deref().unwrap_or("");
+    tracing::warn!(listener = "data", request_id, error = %problem.detail, cause, "failed");
 }
 
 /// Somebody was not let in; `reason` is a word of this code.

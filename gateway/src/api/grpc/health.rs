@@ -24,7 +24,8 @@ const SERVICES: [&str; 2] = ["", "inference.GRPCInferenceService"];
 
 /// `POST /grpc.health.v1.Health/{method}`
 pub async fn call(State(gateway): State<Arc<Gateway>>, request: HttpRequest) -> HttpResponse {
-    let mut server = HealthServer::new(HealthService(gateway));
+    let mut server =
+        HealthServer::new(HealthService(gateway)).max_decoding_message_size(super::SMALL);
     let Ok(response) = server.call(request.map(tonic::body::Body::new)).await;
     response.map(Body::new)
 }

@@ -6,7 +6,10 @@ use std::time::Instant;
 
 use futures_util::{Stream, StreamExt};
 use http::request::Parts;
+use prost::Message as _;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tonic::{Request, Response, Status, Streaming};
+use weighbridge_config::settings::Priority;
 use weighbridge_grpc::inference::grpc_inference_service_server::GrpcInferenceService;
 use weighbridge_grpc::inference::model_metadata_response::TensorMetadata;
 use weighbridge_grpc::inference::{
@@ -24,10 +27,12 @@ use super::{Entered, add_metadata, allowed};
 use crate::api::admit::Caller;
 use crate::api::metadata::{self, EXTENSIONS};
 use crate::api::triton::{config, log_settings, repository, statistics};
-use crate::edge::auth::Principal;
+use crate::edge::auth::{self, Principal};
 use crate::edge::body::metered::Account;
-use crate::edge::problem::Problem;
+use crate::edge::permits::BodyMemory;
+use crate::edge::problem::{Kind, Problem};
 use crate::gateway::Gateway;
+use crate::telemetry::events;
 
 /// Requests of one stream that are answered at once.
 const AT_ONCE: usize = 64;
@@ -57,20 +62,33 @@ fn said(text: &str) -> Option<&str> {
     Some(text).filter(|text| !text.is_empty())
 }
 
+/// The memory of a message that may have come packed: what it takes unpacked counts.
+fn unpacked(mut memory: BodyMemory, message: &ModelInferRequest) -> Result<BodyMemory, Problem> {
+    memory.hold(message.encoded_len() as u64)?;
+    Ok(memory)
+}
+
 impl InferenceService {
     /// A message of a stream, which takes its own place among the requests in hand.
     async fn answer_one(
         &self,
         request: &Parts,
-        account: &Account,
+        memory: BodyMemory,
         message: ModelInferRequest,
+        arrived: Instant,
     ) -> Result<ModelInferResponse, Problem> {
-        let arrived = Instant::now();
+        let principal = auth::identify_again(&self.0, request).await?;
+        let mut request = request.clone();
+        request.extensions.insert(principal);
         let caller = Caller::enter(&self.0, &request.extensions)?;
-        // Its place in memory stays taken until the answer.
-        let _memory = account.take(caller.body(&self.0));
-        let (response, _) = infer(&self.0, &caller, request, message, arrived).await?;
+        let _memory = unpacked(memory, &message)?;
+        let (response, _) = infer(&self.0, &caller, &request, message, arrived).await?;
         Ok(response)
+    }
+
+    /// An account for what comes next on a stream.
+    fn fresh_memory(&self) -> BodyMemory {
+        self.0.permits.body(&self.0.door.load().settings.limits, Priority::Normal)
     }
 
     /// KServe's requests have the name in Triton's first field.
@@ -151,7 +169,8 @@ impl GrpcInferenceService for InferenceService {
         let Some(Entered { caller, account, arrived }) = entered else {
             return Err(Problem::internal("a prediction came past its place").into());
         };
-        let _memory = account.take(caller.body(&self.0));
+        // Its place in memory stays taken until the answer.
+        let _memory = unpacked(account.take(caller.body(&self.0)), &message)?;
         let (response, headers) = infer(&self.0, &caller, &parts, message, arrived).await?;
         let mut response = Response::new(response);
         add_metadata(&mut response, headers);
@@ -172,25 +191,39 @@ impl GrpcInferenceService for InferenceService {
         // That was the patience for the stream as a whole.
         parts.headers.remove("grpc-timeout");
         let wants_status = parts.headers.get(WANTS_STATUS).is_some_and(|v| v == "true");
-        let (service, parts) = (self.clone(), Arc::new(parts));
+        let (service, parts, tasks) = (self.clone(), Arc::new(parts), TaskTracker::new());
         let answer = move |message: Result<ModelInferRequest, Status>| {
-            let (service, parts, account) = (service.clone(), Arc::clone(&parts), account.clone());
-            async move {
+            let (service, parts) = (service.clone(), Arc::clone(&parts));
+            let (arrived, memory) = (Instant::now(), account.take(service.fresh_memory()));
+            let answer = async move {
                 // A message that cannot be read leaves nothing to go on with.
                 let message = message.map_err(|s| Status::from(Problem::of_status(&s)))?;
                 let id = message.id.clone();
-                match service.answer_one(&parts, &account, message).await {
+                match service.answer_one(&parts, memory, message, arrived).await {
                     Ok(answer) => Ok(ModelStreamInferResponse {
                         error_message: String::new(),
                         infer_response: Some(answer),
                     }),
-                    Err(problem) if wants_status => Err(problem.into()),
-                    Err(problem) => Ok(ModelStreamInferResponse {
-                        error_message: problem.detail.into_owned(),
-                        // Says which request it was.
-                        infer_response: Some(ModelInferResponse { id, ..Default::default() }),
-                    }),
+                    Err(problem) => {
+                        events::failed_in_stream(parts.extensions.get(), &problem);
+                        // Who may not ask any more has no use for the stream.
+                        if wants_status || problem.kind == Kind::Unauthenticated {
+                            return Err(problem.into());
+                        }
+                        Ok(ModelStreamInferResponse {
+                            error_message: problem.detail.into_owned(),
+                            // Says which request it was.
+                            infer_response: Some(ModelInferResponse { id, ..Default::default() }),
+                        })
+                    }
                 }
+            };
+            // A task of its own: who reads slowly holds up answers, and neither places among the
+            // requests in hand nor what is known of their times.
+            let task = AbortOnDropHandle::new(tasks.spawn(answer));
+            async move {
+                let gone = |e| Status::from(Problem::internal(format!("a task ended: {e}")));
+                task.await.unwrap_or_else(|e| Err(gone(e)))
             }
         };
         Ok(Response::new(Box::pin(messages.map(answer).buffered(AT_ONCE))))

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use http::request::Parts;
 use weighbridge_config::settings::Priority;
-use weighbridge_config::{ModelName, Tensor};
+use weighbridge_config::{Datatype, ModelName, Tensor};
 use weighbridge_protocol::bind::{NamedTensor, bind, requested_outputs};
 use weighbridge_protocol::v2::{InferRequest, RequestedOutput};
 use weighbridge_protocol::{Output, classification};
@@ -69,6 +69,15 @@ pub struct Routed {
     pub deadline: Instant,
 }
 
+impl Routed {
+    /// The version that was drawn refuses the request.
+    pub fn refused(&self) {
+        if let Some(coin) = &self.coin {
+            coin.refused();
+        }
+    }
+}
+
 /// Decides which version answers, and by when.
 pub fn route(
     gateway: &Gateway,
@@ -112,17 +121,9 @@ pub async fn run(
     inputs: Vec<NamedTensor>,
 ) -> Result<(Served, Standings), Stop> {
     let (model, version) = (&routed.model, &routed.version);
-    let bound = bind(inputs, &version.signature).inspect_err(|_| {
-        if let Some(coin) = &routed.coin {
-            coin.refused();
-        }
-    })?;
+    let bound = bind(inputs, &version.signature).inspect_err(|_| routed.refused())?;
     let rows = bound.rows;
-    let admission = caller.admit(gateway, model, rows).inspect_err(|_| {
-        if let Some(coin) = &routed.coin {
-            coin.refused();
-        }
-    })?;
+    let admission = caller.admit(gateway, model, rows).inspect_err(|_| routed.refused())?;
     let is_on_trial = model.trial.as_ref().is_some_and(|trial| Arc::ptr_eq(&trial.canary, version));
     let (mirror, decision) = (&gateway.mirror, &routed.decision);
     let copies = mirror.copies(&model.shadows, decision, version, &bound.inputs, bound.rows);
@@ -282,12 +283,13 @@ pub async fn answer(
     let inputs = std::mem::take(&mut asked.inputs);
     let outputs = asked.outputs.as_deref();
     // Before the run: who asks for what there is not, costs nothing.
-    places(outputs, &routed.version)?;
+    let possible = places(outputs, &routed.version).and_then(|_| classes(outputs, &routed.version));
+    possible.inspect_err(|_| routed.refused())?;
     let lowered = ask::priority_asked(&asked)?;
     let (served, standings) = run(gateway, caller, lowered, &routed, inputs).await?;
-    // Another version may have answered.
-    let places = places(outputs, &served.version)?;
-    let outputs = pick(outputs.unwrap_or_default(), places, &served)?;
+    // Another version may have answered; what goes wrong now was counted with its answer.
+    let places = places(outputs, &served.version).map_err(Stop::Failed)?;
+    let outputs = pick(outputs.unwrap_or_default(), places, &served).map_err(Stop::Failed)?;
     Ok(Answered { routed, served, standings, outputs })
 }
 
@@ -306,6 +308,22 @@ fn places(
 ) -> Result<Vec<usize>, Problem> {
     let names: Option<Vec<&str>> = asked.map(|list| list.iter().map(|o| o.name.as_str()).collect());
     Ok(requested_outputs(names.as_deref(), &version.signature)?)
+}
+
+/// Classes are the highest numbers of an output.
+fn classes(asked: Option<&[RequestedOutput]>, version: &LoadedVersion) -> Result<(), Problem> {
+    for asked in asked.unwrap_or_default().iter().filter(|a| a.classification.is_some()) {
+        let mut outputs = version.signature.outputs.iter();
+        let of = outputs.find(|o| o.name == asked.name).map(|o| o.datatype);
+        if let Some(datatype @ (Datatype::Bool | Datatype::Bytes)) = of {
+            let detail = format!(
+                "output \"{}\" is {datatype}: it has no classes to choose from",
+                asked.name
+            );
+            return Err(Problem::new(Kind::InvalidRequest, detail));
+        }
+    }
+    Ok(())
 }
 
 fn pick(

@@ -1,5 +1,6 @@
 //! Bodies that somebody else reads, frame by frame: bounded in memory and in time all the same.
 
+use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -37,6 +38,10 @@ impl Account {
         std::mem::replace(&mut held.memory, fresh)
     }
 
+    fn is_empty(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).bytes == 0
+    }
+
     fn came(&self, bytes: usize) -> Result<(), Problem> {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         held.bytes += bytes as u64;
@@ -48,30 +53,62 @@ impl Account {
 /// How long a body may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
-    /// Between two frames.
+    /// Between two frames of one message.
     pub still: Duration,
-    pub until: Instant,
+    /// None for a stream, whose client may have nothing to say for a while.
+    pub until: Option<Instant>,
 }
 
 /// A body whose frames are counted. Its errors are statuses of gRPC.
-#[derive(Debug)]
 pub struct Metered {
     body: Body,
     account: Account,
-    /// None: somebody may well have nothing to say for a while.
-    patience: Option<(Patience, Pin<Box<Sleep>>)>,
+    patience: Patience,
+    sleep: Pin<Box<Sleep>>,
+    /// A stream ends here, between two messages, when the gateway does.
+    closing: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl fmt::Debug for Metered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Metered({:?})", self.patience)
+    }
 }
 
 impl Metered {
     /// `body`, counted in `account`.
-    pub fn new(body: Body, account: Account, patience: Option<Patience>) -> Self {
-        let patience = patience.map(|p| (p, Box::pin(tokio::time::sleep_until(next(p).into()))));
-        Self { body, account, patience }
+    pub fn new(body: Body, account: Account, patience: Patience) -> Self {
+        let sleep = Box::pin(tokio::time::sleep_until(next(patience).into()));
+        Self { body, account, patience, sleep, closing: None }
+    }
+
+    /// The same, ending with `closing` when nothing of a message has come.
+    pub fn until(self, closing: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self { closing: Some(Box::pin(closing)), ..self }
+    }
+
+    /// Nothing has come for now.
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let is_between = self.patience.until.is_none() && self.account.is_empty();
+        if is_between {
+            let closing = self.closing.as_mut().map(|closing| closing.as_mut().poll(cx));
+            return if closing.is_some_and(|c| c.is_ready()) {
+                Poll::Ready(None)
+            } else {
+                Poll::Pending
+            };
+        }
+        if self.sleep.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        let detail = "the body had not come when its time was over, or stood still";
+        Poll::Ready(Some(Err(Problem::new(Kind::BodyTimeout, detail).into())))
     }
 }
 
 fn next(patience: Patience) -> Instant {
-    patience.until.min(Instant::now() + patience.still)
+    let still = Instant::now() + patience.still;
+    patience.until.map_or(still, |until| until.min(still))
 }
 
 impl http_body::Body for Metered {
@@ -90,19 +127,10 @@ impl http_body::Body for Metered {
                 let problem = Problem::new(Kind::InvalidRequest, detail);
                 return Poll::Ready(Some(Err(problem.into())));
             }
-            Poll::Pending => {
-                let Some((_, sleep)) = &mut self.patience else { return Poll::Pending };
-                if sleep.as_mut().poll(cx).is_pending() {
-                    return Poll::Pending;
-                }
-                let detail = "the body had not come when its time was over, or stood still";
-                let problem = Problem::new(Kind::BodyTimeout, detail);
-                return Poll::Ready(Some(Err(problem.into())));
-            }
+            Poll::Pending => return self.wait(cx),
         };
-        if let Some((patience, sleep)) = &mut self.patience {
-            sleep.as_mut().reset(next(*patience).into());
-        }
+        let next = next(self.patience);
+        self.sleep.as_mut().reset(next.into());
         let came = frame.data_ref().map_or(0, Bytes::len);
         let counted = self.account.came(came);
         Poll::Ready(Some(counted.map(|()| frame).map_err(Status::from)))
@@ -114,5 +142,60 @@ impl http_body::Body for Metered {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use futures_util::{StreamExt, stream};
+    use http_body_util::BodyExt;
+    use tokio_util::sync::CancellationToken;
+    use weighbridge_config::settings::{Limits, Priority};
+
+    use super::*;
+    use crate::edge::permits::Permits;
+
+    const STILL: Duration = Duration::from_secs(30);
+
+    fn account() -> (Account, impl Fn() -> BodyMemory) {
+        let permits = Arc::new(Permits::default());
+        let fresh = move || permits.body(&Limits::default(), Priority::Normal);
+        (Account::new(fresh()), fresh)
+    }
+
+    /// Says `parts` and then nothing more.
+    fn said(parts: Vec<&'static str>) -> Body {
+        let parts = stream::iter(parts.into_iter().map(Ok::<_, Infallible>));
+        Body::from_stream(parts.chain(stream::pending()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_that_stands_still_is_not_waited_for() {
+        let (account, _) = account();
+        let until = Some(Instant::now() + Duration::from_secs(5));
+        for patience in [Patience { still: STILL, until: None }, Patience { still: STILL, until }] {
+            let mut body = Metered::new(said(vec!["half"]), account.clone(), patience);
+            assert!(body.frame().await.unwrap().is_ok());
+            let status = body.frame().await.unwrap().unwrap_err();
+            assert_eq!(status.code(), tonic::Code::DeadlineExceeded);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_may_be_silent_between_messages_until_the_gateway_ends() {
+        let (account, fresh) = account();
+        let stop = CancellationToken::new();
+        let closing = stop.clone();
+        let patience = Patience { still: STILL, until: None };
+        let mut body = Metered::new(said(vec!["whole"]), account.clone(), patience)
+            .until(async move { closing.cancelled().await });
+        assert!(body.frame().await.unwrap().is_ok());
+        drop(account.take(fresh()));
+        let silent = tokio::time::timeout(STILL * 10, body.frame()).await;
+        assert!(silent.is_err(), "it goes on");
+        stop.cancel();
+        assert!(body.frame().await.is_none());
     }
 }

@@ -66,7 +66,8 @@ pub(super) fn wanted_versions(model: &Model, most: usize) -> Vec<Wanted> {
 /// The version to load a second time: stable, as long as it is compared with a canary of less
 /// weight.
 pub(super) fn wanted_control(model: &Model) -> Option<Version> {
-    let rollout = model.rollout.as_ref().filter(|r| r.is_active())?;
+    let is_loaded = model.settings.loaded != Some(false);
+    let rollout = model.rollout.as_ref().filter(|r| is_loaded && r.is_active())?;
     let first = match rollout.phase {
         Phase::Shadow => 0,
         Phase::Live { step } => step,
