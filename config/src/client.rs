@@ -1,6 +1,6 @@
-//! Where a command finds the admin API, and the key it shows there: flags, else
-//! `WEIGHBRIDGE_URL` and `WEIGHBRIDGE_KEY`, else the files that a server leaves in its data
-//! folder.
+//! Where a command finds the admin API, and the key or certificate it shows there: flags, else
+//! `WEIGHBRIDGE_URL` and `WEIGHBRIDGE_KEY` or `WEIGHBRIDGE_CERT`, else the files that a server
+//! leaves in its data folder.
 //!
 //! Invariant: the key of a data folder goes to that folder's own server. It is sent elsewhere
 //! only when the caller names both the folder and the address by flag.
@@ -16,6 +16,8 @@ use crate::settings::Settings;
 pub const URL_VARIABLE: &str = "WEIGHBRIDGE_URL";
 /// The variable with the key.
 pub const KEY_VARIABLE: &str = "WEIGHBRIDGE_KEY";
+/// The variable with the file of the client certificate that is shown instead of a key.
+pub const CERTIFICATE_VARIABLE: &str = "WEIGHBRIDGE_CERT";
 /// The variable with the file of certificates that the server's is signed by.
 pub const CA_VARIABLE: &str = "WEIGHBRIDGE_CA";
 /// The file of a data folder with the address of its server's admin API.
@@ -47,10 +49,10 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Where the address or the key came from.
+/// Where the address or the credential came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClientSource {
-    /// `--url` or `--key`.
+    /// `--url`, `--key` or `--cert`.
     Flag(&'static str),
     Variable(&'static str),
     File(PathBuf),
@@ -65,15 +67,32 @@ impl fmt::Display for ClientSource {
     }
 }
 
+/// What a command shows to be let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// Visible ASCII only, so that it fits into a header.
+    Key(Secret),
+    /// A file in PEM with a certificate, those that sign it, and its key.
+    Certificate(PathBuf),
+}
+
+/// What the command line itself says.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Flags<'a> {
+    pub url: Option<&'a str>,
+    pub key: Option<&'a str>,
+    pub certificate: Option<&'a Path>,
+    pub data_dir: Option<&'a Path>,
+}
+
 /// What a command needs to talk to a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientSettings {
     /// `http://` or `https://` with a host, without a slash at the end.
     pub url: String,
-    /// Visible ASCII only, so that it fits into a header.
-    pub key: Secret,
+    pub credential: Credential,
     pub url_source: ClientSource,
-    pub key_source: ClientSource,
+    pub credential_source: ClientSource,
 }
 
 /// Why a command cannot tell where its server is, or which key to show.
@@ -86,8 +105,8 @@ pub enum ClientSettingsError {
     )]
     NoUrl(PathBuf),
     #[error(
-        "no key: set --key or {KEY_VARIABLE}, or name the data folder of a running server with \
-         --data-dir ({} does not exist)",
+        "no key: set --key or {KEY_VARIABLE} (or --cert or {CERTIFICATE_VARIABLE}), or name the \
+         data folder of a running server with --data-dir ({} does not exist)",
         .0.display()
     )]
     NoKey(PathBuf),
@@ -114,34 +133,29 @@ pub enum ClientSettingsError {
 }
 
 impl ClientSettings {
-    /// The address and the key, each from the first of flag, variable and data folder that has
-    /// one. The data folder is `data_dir`, else `WEIGHBRIDGE__SERVER__DATA_DIR`, else the
-    /// default one.
+    /// The address and the credential, each from the first of flag, variable and data folder that
+    /// has one; of two variables the key's. The data folder is `flags.data_dir`, else
+    /// `WEIGHBRIDGE__SERVER__DATA_DIR`, else the default one.
     ///
     /// # Errors
     /// Says what to set when one is missing, and which source is wrong when one cannot be used.
-    pub fn find(
-        url_flag: Option<&str>,
-        key_flag: Option<&str>,
-        data_dir: Option<&Path>,
-    ) -> Result<Self, ClientSettingsError> {
-        Self::find_with(url_flag, key_flag, data_dir, environment::variable)
+    pub fn find(flags: &Flags<'_>) -> Result<Self, ClientSettingsError> {
+        Self::find_with(flags, environment::variable)
     }
 
     /// As [`ClientSettings::find`], with the variables as an argument.
     fn find_with(
-        url_flag: Option<&str>,
-        key_flag: Option<&str>,
-        data_dir: Option<&Path>,
+        flags: &Flags<'_>,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, ClientSettingsError> {
-        let folder = data_dir
+        let folder = flags
+            .data_dir
             .map(Path::to_owned)
             .or_else(|| variable(DATA_DIR_VARIABLE).map(PathBuf::from))
             .unwrap_or_else(|| Settings::default().server.data_dir);
         let (url_file, key_file) = (folder.join(URL_FILE), folder.join(KEY_FILE));
 
-        let given = first("--url", url_flag, URL_VARIABLE, &variable);
+        let given = first("--url", flags.url, URL_VARIABLE, &variable);
         let (url_source, url) = match given {
             Some(given) => given,
             None => {
@@ -150,20 +164,30 @@ impl ClientSettings {
         };
         let url = checked_url(&url_source, &url)?;
 
-        let given = first("--key", key_flag, KEY_VARIABLE, &variable);
-        let (key_source, key) = match given {
+        let certificate = flags.certificate.map(|file| (ClientSource::Flag("--cert"), file.into()));
+        let certificate = certificate.or_else(|| {
+            let is_told = flags.key.is_some() || variable(KEY_VARIABLE).is_some();
+            let named = variable(CERTIFICATE_VARIABLE).filter(|_| !is_told)?;
+            Some((ClientSource::Variable(CERTIFICATE_VARIABLE), PathBuf::from(named)))
+        });
+        if let Some((credential_source, file)) = certificate {
+            let credential = Credential::Certificate(file);
+            return Ok(Self { url, credential, url_source, credential_source });
+        }
+        let given = first("--key", flags.key, KEY_VARIABLE, &variable);
+        let (credential_source, key) = match given {
             Some(given) => given,
             None => {
                 let found = from_file(&key_file)?;
                 let found = found.ok_or_else(|| ClientSettingsError::NoKey(key_file.clone()))?;
-                if data_dir.is_none() && !is_url_of(&url_file, &url)? {
+                if flags.data_dir.is_none() && !is_url_of(&url_file, &url)? {
                     return Err(ClientSettingsError::KeyOfAnotherServer { url, file: key_file });
                 }
                 found
             }
         };
-        let key = checked_key(&key_source, &key)?;
-        Ok(Self { url, key, url_source, key_source })
+        let credential = Credential::Key(checked_key(&credential_source, &key)?);
+        Ok(Self { url, credential, url_source, credential_source })
     }
 }
 

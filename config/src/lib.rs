@@ -43,4 +43,4 @@ pub use rollout::RolloutSpec;
 pub use scope::{InvalidScope, Pattern, Scope, Scopes};
 pub use settings::{ByteSize, Mistakes, Overrides, Settings};
 pub use split::{Split, SplitError};
-pub use tensor::{Datatype, Signature, Tensor, TensorData, TensorSpec};
+pub use tensor::{Datatype, ROOM_OF_A_TEXT, Signature, Tensor, TensorData, TensorSpec};

@@ -152,6 +152,10 @@ macro_rules! with_elements {
     };
 }
 
+/// What an element of BYTES takes besides its bytes: where and how long it is, and what the allocator
+/// adds.
+pub const ROOM_OF_A_TEXT: usize = 40;
+
 impl TensorData {
     /// An empty buffer of `datatype` with room for `capacity` elements.
     pub fn with_capacity(datatype: Datatype, capacity: usize) -> Self {
@@ -190,6 +194,14 @@ impl TensorData {
             Self::Fp32(_) => Datatype::Fp32,
             Self::Fp64(_) => Datatype::Fp64,
             Self::Bytes(_) => Datatype::Bytes,
+        }
+    }
+
+    /// The memory that the elements take, in bytes.
+    pub fn memory(&self) -> usize {
+        match self {
+            Self::Bytes(texts) => texts.iter().map(|text| text.len() + ROOM_OF_A_TEXT).sum(),
+            data => data.len() * data.datatype().size().unwrap_or(1),
         }
     }
 

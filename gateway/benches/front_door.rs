@@ -23,7 +23,7 @@ use weighbridge::data_dir::DataDir;
 use weighbridge::edge::limit::quota::Quotas;
 use weighbridge::edge::limit::rate::{Limiter, MOST_BUCKETS};
 use weighbridge::gateway::Urls;
-use weighbridge::serving::fair::{Fair, Party};
+use weighbridge::serving::fair::{Fair, Gone, Party};
 use weighbridge::telemetry::names;
 use weighbridge_config::{Manifest, Overrides, Settings, settings};
 use weighbridge_registry::{Actor, NewVersion, VersionInfo};
@@ -57,7 +57,7 @@ async fn stack() {
     let settings = Settings::load_from(Some(("bench", &text)), [], &Overrides::default());
     let settings = settings.expect("settings");
     let data_dir = DataDir::hold(&home.path().join("data")).expect("a data folder");
-    let urls = Urls { data: String::new(), admin: String::new() };
+    let urls = Urls { data: String::new(), grpc: None, admin: String::new() };
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let metrics = names::install().expect("metrics");
     let rooms = assemble(settings, &data_dir, metrics, urls, &tasks, &stop).await;
@@ -155,8 +155,8 @@ fn million_tenants() {
         let tenant = tenant.to_string();
         let party = Party { tenant: tenant.as_str().into(), ..Party::default() };
         let place = fair.enter(&party, &model, 100.0);
-        fair.leave(&model, [(tenant.as_str(), 0.0)]);
-        fair.served(place.tag + 100.0);
+        let gone = Gone { party: &party, place, runs: true };
+        fair.took(&model, Some(place.tag + 100.0), [gone], begun);
     }
     report("shares of a million tenants", before, begun);
 

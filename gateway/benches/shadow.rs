@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use weighbridge::serving::entry::Answer;
 use weighbridge::serving::loaded::{LoadedVersion, RunError, Runner};
-use weighbridge::serving::queue::Answer;
 use weighbridge::shadow::{Comparisons, Mirror, Purpose, Rules, ShadowTarget};
 use weighbridge_config::rollout::Percent;
 use weighbridge_config::settings::Shadow;

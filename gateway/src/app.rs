@@ -26,6 +26,7 @@ use crate::api::routes;
 use crate::control::Control;
 use crate::data_dir::DataDir;
 use crate::edge::auth::KeyUse;
+use crate::edge::auth::keyset::Keys;
 use crate::edge::door::Door;
 use crate::edge::drain::Drain;
 use crate::edge::limit::quota::Quotas;
@@ -69,6 +70,8 @@ pub struct Greeting {
     /// A key that was made just now.
     pub new_admin_key: Option<String>,
     pub admin_key_file: PathBuf,
+    /// Predictions want a credential.
+    pub needs_key: bool,
     /// Models that were asked for and cannot be served, with the reason.
     pub failures: Vec<String>,
     pub models: Vec<String>,
@@ -100,6 +103,10 @@ pub async fn serve(
     let admin_listener = bind(settings.admin.listen, "admin.listen").await?;
     let urls = Urls {
         data: url_of(&data_listener, data_tls.is_some())?,
+        grpc: match &grpc_listener {
+            Some(listener) => Some(url_of(listener, data_tls.is_some())?),
+            None => None,
+        },
         admin: url_of(&admin_listener, admin_tls.is_some())?,
     };
 
@@ -131,8 +138,8 @@ pub async fn serve(
         (data_listener, data, data_tls),
         (admin_listener, routes::admin(gateway), admin_tls),
     ]) {
-        let (drain, tracker) = (gateway.drain.clone(), connections.clone());
-        connections.spawn(listener::serve(listener, router, limits, tls, drain, tracker));
+        let drain = gateway.drain.clone();
+        connections.spawn(listener::serve(listener, router, limits, tls, drain));
     }
     data_dir.write_urls(&urls.data, &urls.admin).context("cannot write the addresses")?;
 
@@ -147,6 +154,7 @@ pub async fn serve(
         data_dir: data_dir.path().to_owned(),
         new_admin_key,
         admin_key_file,
+        needs_key: !gateway.door.load().is_data_plane_open(),
         failures,
         models: startup::described(gateway),
     });
@@ -313,6 +321,31 @@ fn tls(
     };
     let opened = Tls::open(listener, Files { certificate, key, client_ca });
     opened.map(Some).with_context(|| format!("cannot serve TLS ({setting})"))
+}
+
+/// What is wrong with the files that `settings` name, by setting: a certificate that is not there
+/// would otherwise be found at the start.
+pub fn mistakes_in_files(settings: &Settings) -> Vec<(String, String)> {
+    let (server, admin) = (&settings.server, &settings.admin);
+    let files = [
+        ("server", [&server.tls_certificate, &server.tls_key, &server.tls_client_ca]),
+        ("admin", [&admin.tls_certificate, &admin.tls_key, &admin.tls_client_ca]),
+    ];
+    let mut mistakes = Vec::new();
+    for (section, files) in files {
+        let setting = format!("{section}.tls_certificate");
+        if let Err(error) = tls(section, files, &setting) {
+            // The first cause names the setting once more.
+            let causes: Vec<String> = error.chain().skip(1).map(ToString::to_string).collect();
+            mistakes.push((setting, causes.join(": ")));
+        }
+    }
+    for (name, issuer) in &settings.issuers {
+        if let Err(error) = Keys::open(name, issuer) {
+            mistakes.push((format!("issuers.{name}.keys"), format!("{error:#}")));
+        }
+    }
+    mistakes
 }
 
 fn url_of(listener: &TcpListener, has_tls: bool) -> anyhow::Result<String> {

@@ -33,7 +33,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use weighbridge_config::client::{ClientSettings, Secret, trusted};
+use weighbridge_config::client::{ClientSettings, Flags, Secret, trusted};
 use weighbridge_registry::Revision;
 
 use client::{Client, Trust};
@@ -68,6 +68,10 @@ struct Globals {
     /// [default: WEIGHBRIDGE_KEY, else the data folder's admin-key]
     #[arg(long, global = true, value_name = "KEY", value_parser = secret)]
     key: Option<Secret>,
+    /// Client certificate to show instead of a key: a PEM file with its private key
+    /// [default: WEIGHBRIDGE_CERT]
+    #[arg(long, global = true, value_name = "FILE", conflicts_with = "key")]
+    cert: Option<PathBuf>,
     /// Data folder of the server [default: ./weighbridge-data]
     #[arg(long, global = true, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -82,8 +86,12 @@ struct Globals {
 
 impl Globals {
     fn client(&self) -> Result<Client, CliError> {
-        let key = self.key.as_ref().map(Secret::expose);
-        let settings = ClientSettings::find(self.url.as_deref(), key, self.data_dir.as_deref())?;
+        let settings = ClientSettings::find(&Flags {
+            url: self.url.as_deref(),
+            key: self.key.as_ref().map(Secret::expose),
+            certificate: self.cert.as_deref(),
+            data_dir: self.data_dir.as_deref(),
+        })?;
         let trust = match (self.insecure, trusted(self.ca.as_deref())) {
             (true, _) => Trust::Anyone,
             (false, Some(ca)) => Trust::SignedBy(ca),

@@ -7,6 +7,7 @@ pub mod door;
 pub mod drain;
 pub mod first_bytes;
 pub mod flood;
+pub mod idle;
 pub mod limit;
 pub mod listener;
 pub mod permits;

@@ -84,6 +84,8 @@ impl Reload {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Urls {
     pub data: String,
+    /// The port of its own for gRPC.
+    pub grpc: Option<String>,
     pub admin: String,
 }
 

@@ -11,6 +11,12 @@ const MARK: &str = "wbk_";
 /// Characters of a key that are shown: the mark and eight hexadecimal digits.
 const PREFIX_LENGTH: usize = MARK.len() + 8;
 
+/// What of a key may be shown, of an id all: people revoke what has leaked by what they have.
+pub fn shown(key: &str) -> String {
+    let length = if key.starts_with(MARK) { PREFIX_LENGTH } else { key.len() };
+    key.chars().take(length).collect()
+}
+
 /// A fresh key: the mark and 256 random bits in hexadecimal.
 pub fn fresh_key() -> String {
     fresh(MARK)

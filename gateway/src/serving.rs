@@ -3,6 +3,7 @@
 //!
 //! * [`batch`]: which waiting entries share a run. Pure.
 //! * [`queue`]: the bounded queue of one model.
+//! * [`entry`]: one of its entries. [`not_taken`]: why it does not take one.
 //! * [`compute`]: the compute slots that all models share, and who gets one next.
 //! * [`fair`]: in which order tenants get the compute threads.
 //! * [`drain_rate`]: how fast a queue moves. Pure.
@@ -19,10 +20,12 @@ pub mod batch;
 pub mod company;
 pub mod compute;
 pub mod drain_rate;
+pub mod entry;
 pub mod fair;
 pub mod fault;
 pub mod latencies;
 pub mod loaded;
+pub mod not_taken;
 pub mod queue;
 pub mod rescue;
 pub mod running;

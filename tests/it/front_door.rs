@@ -81,6 +81,9 @@ async fn quotas_of_a_day_outlive_a_restart() {
     let wait: u64 = refused.header("retry-after").expect("when").parse().expect("seconds");
     assert!((1..=86_400).contains(&wait), "{wait}");
     rows(&a(&gateway), 1).await.expect(200);
+    // Tomorrow would not help.
+    let never = rows(&a(&gateway), 11).await.refused(413, &["11 rows", "never"]);
+    assert_eq!(never.header("retry-after"), None);
     gateway.terminate().await;
     gateway.restart().await;
     rows(&a(&gateway), 4).await.refused(429, &["7 are used"]);
@@ -93,8 +96,13 @@ async fn quotas_of_a_day_outlive_a_restart() {
 async fn settings_change_while_it_runs_and_bad_ones_change_nothing() {
     let gateway = start().setting("tiers.small.requests", "1/h").ready().await;
     let a = tenant(&gateway, "a", "small").await;
+    // Who only asks about the model has not used it.
+    for path in ["/v2/models/fraud", "/v2/models/fraud/ready"] {
+        a.get(path).await.expect(200);
+    }
     infer(&a).await.expect(200);
     infer(&a).await.refused(429, &[]);
+    a.get("/v2/models/fraud/ready").await.expect(200);
     let path = gateway.data_dir().with_file_name("weighbridge.toml");
     let text = std::fs::read_to_string(&path).expect("the settings");
     let last = async || gateway.admin.get("/admin/v1/status").await.expect(200).json();
@@ -224,6 +232,9 @@ async fn requests_that_two_servers_could_read_in_two_ways_are_refused() {
         "bad header: x\r\n",
         "x-folded: a\r\n b\r\n",
         "content-length : 5\r\n",
+        "host: y\r\n",
+        "transfer-encoding: gzip, chunked\r\n",
+        "transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n",
         "x-nul: a\0b\r\n",
     ] {
         let came = raw(&gateway, format!("{post}{head}\r\n{smuggled}").as_bytes()).await;
@@ -241,14 +252,17 @@ async fn requests_that_two_servers_could_read_in_two_ways_are_refused() {
 #[tokio::test]
 async fn heads_and_bodies_have_limits() {
     let start = Gateway::start().model("fraud", &tag(1.0)).setting("limits.headers", "8KiB");
-    let start = start.setting("limits.body", "1MiB").setting("limits.header_read_timeout", "500ms");
+    let start = start.setting("limits.body", "4MiB").setting("limits.header_read_timeout", "500ms");
     let gateway = start.setting("limits.decompression_ratio", "50").ready().await;
     // Connections that stand still are closed soon.
     let data = gateway.data.without_reuse();
     let ask = || data.ask(Method::POST, "/v2/models/fraud/infer");
     ask().header("x-long", &"a".repeat(20_000)).json(&any_row()).send().await.expect(431);
     // Whoever says nothing, or trickles a head, is not waited for.
-    for begun in ["", "P", "PRI * HTTP/2.0\r\n", "GET /v2 HTTP/1.1\r\nhost: x\r\nx-slow: "] {
+    // The whole preface of HTTP/2, settings included.
+    let preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    let slow = "GET /v2 HTTP/1.1\r\nhost: x\r\nx-slow: ";
+    for begun in ["", "P", "PRI * HTTP/2.0\r\n", preface, slow] {
         let mut stream = TcpStream::connect(gateway.data.address()).await.expect("a connection");
         stream.write_all(begun.as_bytes()).await.expect("sent");
         let mut came = Vec::new();
@@ -268,10 +282,13 @@ async fn heads_and_bodies_have_limits() {
     gzip(packed(any_row().to_string().as_bytes())).send().await.expect(200);
     let bomb = gzip(packed(&vec![b' '; 64 << 20])).send().await;
     bomb.refused(413, &["limits."]);
-    gzip(packed(&vec![b' '; 900_000])).send().await.refused(413, &["limits.decompression_ratio"]);
+    let repeated = gzip(packed(&vec![b' '; 3 << 20])).send().await;
+    repeated.refused(413, &["limits.decompression_ratio"]);
+    // Little enough not to matter: no tensor for this model, but a body.
+    gzip(packed(&vec![b' '; 900_000])).send().await.refused(400, &[]);
     gzip(b"no gzip".to_vec()).send().await.refused(400, &["packed"]);
     let other = ask().header("content-encoding", "br").body("x").send().await;
     other.refused(415, &["br", "gzip"]);
-    ask().body(vec![b' '; 2 << 20]).send().await.refused(413, &["limits.body"]);
+    ask().body(vec![b' '; 5 << 20]).send().await.refused(413, &["limits.body"]);
     gateway.data.ask(Method::GET, "/v2/health/live").send().await.expect(200);
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
+use tonic::codec::CompressionEncoding;
 use tonic::{Code, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -168,17 +169,45 @@ async fn each_refusal_has_its_status() {
 
 #[tokio::test]
 async fn messages_have_limits() {
-    let start = Gateway::start().model("double", &doubling()).setting("limits.body", "1MiB");
+    let start = Gateway::start().model("double", &doubling()).setting("limits.body", "4MiB");
     let gateway = start.ready().await;
     let calls = Grpc::to(&gateway.data);
     let big = |rows: usize| fp32("double", "x", &vec![[0.0; 4]; rows]);
     calls.infer(big(10_000)).await.expect("an answer");
-    refused(calls.infer(big(100_000)).await, Code::ResourceExhausted, &["limit"]);
+    refused(calls.infer(big(300_000)).await, Code::ResourceExhausted, &["limit"]);
     // A few bytes that unpack to far more.
-    let mut packing = calls.client().send_compressed(tonic::codec::CompressionEncoding::Gzip);
+    let mut packing = calls.client().send_compressed(CompressionEncoding::Gzip);
     packing.model_infer(calls.request(big(10_000))).await.expect("an answer");
-    let bomb = packing.model_infer(calls.request(big(1_000_000))).await;
-    refused(bomb, Code::ResourceExhausted, &["limit"]);
+    let bomb = packing.model_infer(calls.request(big(200_000))).await;
+    refused(bomb, Code::ResourceExhausted, &["limits.decompression_ratio"]);
+    let stream = calls.request(tokio_stream::iter([big(10_000), big(200_000)]));
+    let mut answers = packing.model_stream_infer(stream).await.expect("a stream").into_inner();
+    assert!(answers.message().await.expect("the first is answered").is_some());
+    refused(answers.message().await, Code::ResourceExhausted, &["limits.decompression_ratio"]);
+}
+
+#[tokio::test]
+async fn a_channel_may_pack_all_its_calls() {
+    let gateway = gateway().await;
+    let calls = Grpc::to(&gateway.data);
+    for packing in
+        [CompressionEncoding::Gzip, CompressionEncoding::Deflate, CompressionEncoding::Zstd]
+    {
+        let mut client = calls.client().accept_compressed(packing).send_compressed(packing);
+        let answer = client.model_infer(calls.request(fp32("double", "x", &[[1.5; 4]]))).await;
+        assert_eq!(floats(&answer.expect("an answer").into_inner(), 0), [3.0; 4]);
+        let ready = client.server_ready(calls.request(ServerReadyRequest {})).await;
+        assert!(ready.expect("an answer").into_inner().ready);
+        let name = "double".to_owned();
+        let asked = calls.request(ModelMetadataRequest { name, version: String::new() });
+        assert_eq!(
+            client.model_metadata(asked).await.expect("an answer").into_inner().name,
+            "double"
+        );
+        let mut health = HealthClient::new(calls.channel.clone()).send_compressed(packing);
+        let checked = health.check(HealthCheckRequest::default()).await.expect("an answer");
+        assert_eq!(checked.into_inner().status, ServingStatus::Serving as i32);
+    }
 }
 
 #[tokio::test]

@@ -58,6 +58,15 @@ async fn a_revoked_key_opens_nothing_at_once_and_an_expired_one_soon() {
     by_key.get("/admin/v1/models").await.refused(401, &["not valid"]);
     gateway.cli(&["status", "--key", secret(&admin)]).await.ended(4, &[]);
 
+    // By all of a secret, too: it is what one has of a key that has leaked. Nobody else learns it.
+    let leaked = create(&gateway, "predict", None).await;
+    gateway.cli(&["keys", "revoke", secret(&leaked)]).await.ended(0, &["revoked key"]);
+    let again = format!("/admin/v1/keys/{}", secret(&leaked));
+    gateway.admin.delete(&again).await.expect(200);
+    gateway.admin.delete(&again.replace("wbk_", "wbk_x")).await.refused(404, &["wbk_x"]);
+    assert!(!gateway.stderr().contains(secret(&leaked)), "{}", gateway.stderr());
+    assert!(!gateway.stderr().contains(&secret(&leaked)[20..]), "{}", gateway.stderr());
+
     let brief = create(&gateway, "admin", Some(1)).await;
     let by_key = gateway.admin.with_key(Some(secret(&brief)));
     by_key.get("/admin/v1/models").await.expect(200);

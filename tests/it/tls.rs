@@ -10,9 +10,11 @@ use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig};
+use weighbridge_grpc::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
 use weighbridge_tests::gateway::any_row;
 use weighbridge_tests::onnx::tag;
-use weighbridge_tests::{Gateway, Invocation, tls, wait};
+use weighbridge_tests::{Gateway, Invocation, grpc, tls, wait};
 
 const FIRST: (&[u8], &[u8]) =
     (include_bytes!("tls/first.pem"), include_bytes!("tls/first.key.pem"));
@@ -98,6 +100,45 @@ async fn the_command_line_trusts_whom_it_is_told_to() {
 }
 
 #[tokio::test]
+async fn the_command_line_may_show_a_certificate() {
+    let mut start = Gateway::start().model("m", &tag(1.0));
+    for (setting, name, bytes) in [
+        ("admin.tls_certificate", "server.pem", FIRST.0),
+        ("admin.tls_key", "server.key.pem", FIRST.1),
+        ("admin.tls_client_ca", "clients.pem", include_bytes!("tls/clients.pem")),
+    ] {
+        let file = start.file(name, bytes).display().to_string();
+        start = start.setting(setting, &file);
+    }
+    let start = start.setting("clients.ops.subject", "billing.example");
+    let gateway = start.setting("clients.ops.scopes", "admin:read").ready().await;
+    let root = gateway.file("root.pem", tls::ROOT);
+    let both = [&include_bytes!("tls/billing.pem")[..], include_bytes!("tls/billing.key.pem")];
+    let own = gateway.file("ops.pem", &both.concat());
+    let shown = ["--ca", root.to_str().expect("text"), "--cert", own.to_str().expect("text")];
+    let run = async |args: &[&str]| gateway.cli(&[args, &shown].concat()).await;
+    run(&["models"]).await.ended(0, &["m"]);
+    run(&["configure", "m", "timeout=1s"]).await.ended(4, &["admin:write", "certificate is from"]);
+    gateway
+        .cli(&["models", "--url", "http://127.0.0.1:1", "--cert", shown[3]])
+        .await
+        .ended(2, &["https"]);
+}
+
+#[tokio::test]
+async fn grpc_comes_over_tls() {
+    let gateway = gateway().await;
+    let address = gateway.data.url.replace("127.0.0.1", "localhost");
+    let root = Certificate::from_pem(tls::ROOT);
+    let trusting = ClientTlsConfig::new().ca_certificate(root);
+    let endpoint = Channel::from_shared(address).expect("an address");
+    let channel = endpoint.tls_config(trusting).expect("a configuration").connect_lazy();
+    let mut client = GrpcInferenceServiceClient::new(channel);
+    let answer = client.model_infer(grpc::any_row("m")).await.expect("an answer").into_inner();
+    assert_eq!(grpc::floats(&answer, 0), [1.0]);
+}
+
+#[tokio::test]
 async fn a_new_certificate_counts_for_new_connections_and_a_bad_one_for_none() {
     let gateway = gateway().await;
     let mut old = connect(&gateway, b"http/1.1").await;
@@ -145,8 +186,11 @@ async fn files_that_cannot_be_used_stop_the_start_with_their_names() {
         let args = ["serve", "--config", &*file, "--data-dir", &*data];
         let refused = Invocation::run(args.into_iter().chain(listen)).await;
         assert_ne!(refused.code, Some(0), "{certificate} {key}");
+        let checked = Invocation::run(["check-config", "--config", &*file]).await;
+        assert_eq!(checked.code, Some(2), "{certificate} {key}");
         for word in words {
             assert!(refused.stderr.contains(word), "{word} in {}", refused.stderr);
+            assert!(checked.stdout.contains(word), "{word} in {}", checked.stdout);
         }
     }
 }

@@ -238,6 +238,19 @@ impl Priority {
     /// What operators write.
     pub(super) const WORDS: [(&str, Self); 3] =
         [("low", Self::Low), ("normal", Self::Normal), ("high", Self::High)];
+
+    /// How many there are.
+    pub const COUNT: usize = Self::WORDS.len();
+
+    /// The part of a limit that it may use, where a normal one may use all of it: low priority
+    /// is shed first, high last.
+    pub fn share(self) -> f64 {
+        match self {
+            Self::Low => 0.5,
+            Self::Normal => 1.0,
+            Self::High => 1.25,
+        }
+    }
 }
 
 impl fmt::Display for Priority {

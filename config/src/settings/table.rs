@@ -203,8 +203,8 @@ pub(super) static TABLE: &[Setting] = &[
         "The memory of the bodies that are read and decoded at once, all requests together. At\n\
          least limits.body, or the largest body could never be read."),
     setting!(live whole limits.decompression_ratio, "times", 1..=10_000,
-        "How many times its own size a compressed body may grow to. More than tensors do, and\n\
-         less than a body that is made to use up memory."),
+        "How many times its own size a compressed body may grow to; 1MiB is always allowed. More\n\
+         than tensors do, and less than a body that is made to use up memory."),
     setting!(whole serving.max_batch_size, "rows", 1..=65_536,
         "The most rows that share one run of a model. Larger gains little on CPUs and makes\n\
          everyone in the batch wait for the whole of it."),

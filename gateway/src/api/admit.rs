@@ -7,6 +7,9 @@
 
 use std::sync::Arc;
 
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
 use http::Extensions;
 use weighbridge_config::settings::Priority;
 
@@ -14,7 +17,7 @@ use crate::edge::auth::Principal;
 use crate::edge::door::Door;
 use crate::edge::limit::quota::{Charge, UsedUp};
 use crate::edge::limit::rate::Outcome;
-use crate::edge::limit::{self, Standings, Tier, Unit, share_of};
+use crate::edge::limit::{self, Standings, Tier, Unit};
 use crate::edge::permits::{BodyMemory, Permit};
 use crate::edge::problem::{Kind, Problem};
 use crate::gateway::Gateway;
@@ -29,7 +32,7 @@ pub struct Caller {
     pub door: Arc<Door>,
     tier: Arc<Tier>,
     tenant: Arc<str>,
-    _permit: Permit,
+    _permit: Option<Permit>,
 }
 
 /// A request that was counted.
@@ -49,8 +52,13 @@ impl Caller {
         };
         let tier = Arc::clone(door.tiers.get(&who.tier));
         let class = tier.settings.priority;
-        let permit = gateway.permits.enter(&door.settings.limits, class)?;
-        Ok(Self { tier, tenant: Arc::clone(&who.tenant), door, _permit: permit })
+        let permit = gateway.permits.enter(&door.settings.limits, class, &who.tenant)?;
+        Ok(Self { tier, tenant: Arc::clone(&who.tenant), door, _permit: Some(permit) })
+    }
+
+    /// The same without a place among the requests in hand.
+    pub fn without_place(self) -> Self {
+        Self { _permit: None, ..self }
     }
 
     fn class(&self) -> Priority {
@@ -59,17 +67,17 @@ impl Caller {
 
     /// An account for the body.
     pub fn body(&self, gateway: &Gateway) -> BodyMemory {
-        gateway.permits.body(&self.door.settings.limits, self.class())
+        gateway.permits.body(&self.door.settings.limits, self.class(), &self.tenant)
     }
 
     /// How the compute threads know this caller, or a request of it that has asked for the class
     /// `lowered`: nobody gets above the class of the tier.
     pub fn party(&self, lowered: Option<Priority>) -> Party {
-        let own = share_of(self.class());
+        let own = self.class();
         Party {
             tenant: Arc::clone(&self.tenant),
             weight: f64::from(self.tier.settings.weight.max(1)),
-            share: lowered.map_or(own, |class| own.min(share_of(class))),
+            priority: lowered.map_or(own, |class| own.min(class)),
         }
     }
 
@@ -88,7 +96,7 @@ impl Caller {
                 outcome => {
                     events::limited(model.name.as_str(), "rows");
                     let name = model.name.as_str();
-                    return Err(limit::refused(Unit::Rows, outcome, &limiter.rate(), name));
+                    return Err(limit::refused(Unit::Rows, count, outcome, &limiter.rate(), name));
                 }
             }
         }
@@ -108,11 +116,28 @@ impl Caller {
     }
 }
 
+/// The layer of small calls with a body: each takes a place among the requests in hand.
+pub async fn placed(
+    State(gateway): State<Arc<Gateway>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let _caller = Caller::enter(&gateway, request.extensions())?;
+    Ok(next.run(request).await)
+}
+
 fn used_up(used: UsedUp) -> Problem {
-    let UsedUp { unit, limit, used, reset } = used;
+    let UsedUp { unit, limit, used, more, reset } = used;
+    if more > limit {
+        let detail = format!(
+            "this request has {more} {unit} and can never pass: this tenant's quota is {limit} a \
+             day; send fewer at once"
+        );
+        return Problem::new(Kind::BodyTooLarge, detail);
+    }
     let detail = format!(
-        "this tenant's quota of {limit} {unit} a day has no room for this request ({used} are \
-         used); the next day begins at 00:00 UTC"
+        "this tenant's quota of {limit} {unit} a day has no room for the {more} of this request \
+         ({used} are used); the next day begins at 00:00 UTC"
     );
     Problem::new(Kind::QuotaUsedUp, detail).retry_after(reset)
 }

@@ -48,7 +48,11 @@ pub fn version_asked<'a>(path: PathAsk<'a>, headers: &'a HeaderMap) -> Result<As
                     Kind::InvalidRequest,
                     "weighbridge-version and weighbridge-alias both came: wanted one of them",
                 )),
-                (Some(text), None) => parse_version(text).map(Ask::Version),
+                // Of a path it is not found; a header is wrong.
+                (Some(text), None) => match parse_version(text) {
+                    Ok(version) => Ok(Ask::Version(version)),
+                    Err(problem) => Err(Problem::new(Kind::InvalidRequest, problem.detail)),
+                },
                 (None, Some(alias)) => Ok(Ask::Alias(alias)),
                 (None, None) => Ok(Ask::Routed),
             }

@@ -1,6 +1,8 @@
 //! Parts of a request whose mistakes are problems like all others: axum's own extractors answer
 //! in plain text.
 
+use std::time::Duration;
+
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{self, FromRequest, FromRequestParts, Request};
 use bytes::Bytes;
@@ -67,8 +69,16 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalB
     }
 }
 
+/// For a whole small body.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 async fn bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
-    Bytes::from_request(request, state).await.map_err(|rejection| {
+    let bytes = tokio::time::timeout(PATIENCE, Bytes::from_request(request, state)).await;
+    let bytes = bytes.map_err(|_| {
+        let patience = PATIENCE.as_secs();
+        Problem::new(Kind::BodyTimeout, format!("the body had not come after {patience} s"))
+    })?;
+    bytes.map_err(|rejection| {
         let kind = match rejection.status() {
             StatusCode::PAYLOAD_TOO_LARGE => Kind::BodyTooLarge,
             _ => Kind::InvalidRequest,

@@ -1,7 +1,8 @@
 //! Predictions and models over gRPC, on the data listener beside REST.
 //!
-//! tonic reads messages and writes answers. Each call passes the same layers as a request of
-//! REST ([`crate::edge::stack`]), and a prediction takes the same course
+//! tonic reads messages and writes answers; packed messages it gets unpacked
+//! ([`crate::edge::body::messages`]). Each call passes the same layers as a request of REST
+//! ([`crate::edge::stack`]), and a prediction takes the same course
 //! ([`crate::api::predict::course`]). What is refused on the way becomes a status in
 //! [`crate::edge::problem::finish`].
 
@@ -11,7 +12,7 @@ pub mod reflection;
 mod service;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -27,6 +28,7 @@ use crate::api::admit::Caller;
 use crate::api::ask;
 use crate::edge::auth::Principal;
 use crate::edge::auth::refusal::Refusal;
+use crate::edge::body::messages::{Bounds, Messages, Sends, take_packing};
 use crate::edge::body::metered::{Account, Metered, Patience};
 use crate::edge::problem::Problem;
 use crate::gateway::Gateway;
@@ -48,6 +50,13 @@ struct Entered {
     arrived: Instant,
 }
 
+/// The same for a stream: each of its messages takes a place of its own.
+#[derive(Debug, Clone)]
+struct Streams {
+    caller: Arc<Caller>,
+    account: Account,
+}
+
 /// What a call that predicts nothing may send, in bytes.
 const SMALL: usize = 64 * 1024;
 
@@ -65,13 +74,16 @@ pub async fn infer(
     let arrived = Instant::now();
     let caller = Arc::new(Caller::enter(&gateway, request.extensions())?);
     let account = Account::new(caller.body(&gateway));
-    let most = gateway.settings.limits.max_timeout;
-    let asked = ask::timeout(request.headers())?.map_or(most, |asked| asked.min(most));
+    let (usual, most) = (gateway.settings.serving.timeout, gateway.settings.limits.max_timeout);
+    // The message names the model, and so the model's own deadline: it is not known yet.
+    let asked = ask::timeout(request.headers())?.map_or(usual, |asked| asked.min(most));
     let still = caller.door.settings.limits.body_read_timeout;
     let patience = Patience { still, until: Some(arrived + asked) };
     request.extensions_mut().insert(Entered { caller, account: account.clone(), arrived });
-    let request = request.map(|body| Body::new(Metered::new(body, account, patience)));
-    Ok(serve(packing(&gateway, request.headers()), request).await)
+    let server = packing(&gateway, request.headers());
+    let limit = gateway.door.load().settings.limits.body.bytes();
+    let metered = |body| Metered::new(body, account, patience);
+    Ok(serve(server, messages(&gateway, request, limit, Sends::One, metered)).await)
 }
 
 /// `POST /inference.GRPCInferenceService/ModelStreamInfer`: each message takes its own place; what
@@ -80,25 +92,59 @@ pub async fn stream(
     State(gateway): State<Arc<Gateway>>,
     mut request: Request,
 ) -> Result<Response, Problem> {
-    let account = Account::new(Caller::enter(&gateway, request.extensions())?.body(&gateway));
-    request.extensions_mut().insert(account.clone());
-    let request = request.map(|body| Body::new(until_closing(&gateway, body, account)));
-    Ok(serve(packing(&gateway, request.headers()), request).await)
+    let caller = Arc::new(Caller::enter(&gateway, request.extensions())?.without_place());
+    let account = Account::new(caller.body(&gateway));
+    request.extensions_mut().insert(Streams { caller, account: account.clone() });
+    let server = packing(&gateway, request.headers());
+    let limit = gateway.door.load().settings.limits.body.bytes();
+    let metered = |body| until_closing(&gateway, body, account, None);
+    Ok(serve(server, messages(&gateway, request, limit, Sends::Taken, metered)).await)
 }
+
+/// For whoever lists services: a person waits.
+const REFLECTION: (&str, Duration) = ("/grpc.reflection.", Duration::from_secs(60));
 
 /// The layer of calls that have no place among the requests in hand: what they send is counted all
-/// the same, and has to come. Those that stay open end when the gateway does.
+/// the same, and has to come: no credential may be asked for. Those that stay open end when the
+/// gateway does.
 pub async fn bound(State(gateway): State<Arc<Gateway>>, request: Request, next: Next) -> Response {
     let limits = &gateway.door.load().settings.limits;
-    let account = Account::new(gateway.permits.body(limits, Priority::Normal));
-    next.run(request.map(|body| Body::new(until_closing(&gateway, body, account)))).await
+    let account = Account::new(match request.extensions().get() {
+        Some(Principal(who)) => gateway.permits.body(limits, Priority::Normal, &who.tenant),
+        None => gateway.permits.body_of_stranger(limits),
+    });
+    let (sends, time) = match request.uri().path().starts_with(REFLECTION.0) {
+        true => (Sends::Passing, REFLECTION.1),
+        false => (Sends::One, limits.body_read_timeout),
+    };
+    let metered = |body| until_closing(&gateway, body, account, Some(Instant::now() + time));
+    next.run(messages(&gateway, request, SMALL as u64, sends, metered)).await
 }
 
-fn until_closing(gateway: &Arc<Gateway>, body: Body, account: Account) -> Metered {
+/// The request with its body metered, in messages of `limit` bytes at most.
+fn messages(
+    gateway: &Gateway,
+    mut request: Request,
+    limit: u64,
+    sends: Sends,
+    metered: impl FnOnce(Body) -> Metered,
+) -> Request {
+    let ratio = gateway.door.load().settings.limits.decompression_ratio;
+    let packing = take_packing(request.headers_mut());
+    let bounds = Bounds { limit, ratio, sends };
+    request.map(|body| Body::new(Messages::new(metered(body), packing, bounds)))
+}
+
+fn until_closing(
+    gateway: &Arc<Gateway>,
+    body: Body,
+    account: Account,
+    until: Option<Instant>,
+) -> Metered {
     let still = gateway.door.load().settings.limits.body_read_timeout;
     let drain = gateway.drain.clone();
     let closing = async move { drain.closing().await };
-    Metered::new(body, account, Patience { still, until: None }).until(closing)
+    Metered::new(body, account, Patience { still, until }).until(closing)
 }
 
 type Server = GrpcInferenceServiceServer<InferenceService>;

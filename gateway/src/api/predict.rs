@@ -172,8 +172,8 @@ async fn infer(
         let version = version.or_else(|| model.loaded.values().next_back());
         let decode = || decode(&held.bytes, json_length, version);
         let decoded = relieved(held.bytes.len(), decode)?;
-        // Its place in memory stays taken until the answer: the tensors are as large.
-        let _memory = held.into_memory();
+        // Its place in memory stays taken until the answer.
+        let _memory = held.into_memory(&decoded.inputs).map_err(Stop::from)?;
         let (id, is_binary) = (decoded.id.clone(), decoded.wants_binary());
         let answered = course::answer(gateway, caller, early, decoded).await?;
         let response = v2::InferResponse {
@@ -249,7 +249,7 @@ async fn predict(
         };
         let decoded = relieved(held.bytes.len(), decode);
         let (form, inputs) = decoded.inspect_err(|_| routed.refused())?;
-        let _memory = held.into_memory();
+        let _memory = held.into_memory(&inputs).map_err(Stop::from)?;
         let rows = inputs.first().map_or(1, |input| input.tensor.rows());
         let (served, standings) = run(gateway, caller, None, &routed, inputs).await?;
         let by_label = by_label || verb == Verb::Classify;
@@ -284,9 +284,7 @@ async fn read(
     // What cannot be answered in time need not be decoded: under overload that is most of it. A
     // large body is read all the same: a client that is sending would not see the answer.
     let is_small = http_body::Body::size_hint(&body).exact().is_some_and(|size| size <= SMALL_BODY);
-    if is_small
-        && let Some(late) = model.queue.foretell(&caller.party(None), deadline, Instant::now())
-    {
+    if is_small && let Some(late) = course::foretell(gateway, caller, model, deadline) {
         body::discard(body).await;
         return Err(too_late(&model.name, late));
     }

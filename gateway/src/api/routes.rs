@@ -9,7 +9,7 @@ use axum::routing::{delete, get, patch, post, put};
 use http::{HeaderMap, Method, Uri};
 
 use crate::api::{
-    admin, feedback, grpc, health, metadata, metrics, openapi, predict, triton, v1_metadata,
+    admin, admit, feedback, grpc, health, metadata, metrics, openapi, predict, triton, v1_metadata,
 };
 use crate::edge::auth::{Guard, Need, require};
 use crate::edge::limit;
@@ -19,6 +19,7 @@ use crate::gateway::Gateway;
 
 /// The data listener: predictions, health, metadata.
 pub fn data(gateway: &Arc<Gateway>) -> Router {
+    let placed = || from_fn_with_state(Arc::clone(gateway), admit::placed);
     let predictions = Router::new()
         .route("/v2/models", get(metadata::models))
         .route("/v2/models/stats", get(triton::statistics::all))
@@ -32,7 +33,7 @@ pub fn data(gateway: &Arc<Gateway>) -> Router {
         .route("/v2/models/{model}/versions/{version}/config", get(triton::config::version))
         .route("/v2/models/{model}/versions/{version}/stats", get(triton::statistics::version))
         .route("/v2/models/{model}/versions/{version}/infer", post(predict::v2_version))
-        .route("/v2/repository/index", post(triton::repository::index_all))
+        .route("/v2/repository/index", post(triton::repository::index_all).route_layer(placed()))
         .route("/v1/models", get(metadata::v1_models))
         // `{model}` or `{model}:predict`: the router cannot split a segment.
         .route("/v1/models/{model}", get(v1_metadata::status).post(predict::v1))
@@ -65,12 +66,15 @@ pub fn data(gateway: &Arc<Gateway>) -> Router {
         .route_layer(bound());
     let repository = Router::new()
         .route("/v2/repository/models/{model}/load", post(triton::repository::load_one))
-        .route("/v2/repository/models/{model}/unload", post(triton::repository::unload_one));
+        .route("/v2/repository/models/{model}/unload", post(triton::repository::unload_one))
+        .route_layer(placed());
     let operating = Router::new()
         .route("/inference.GRPCInferenceService/RepositoryModelLoad", post(grpc::call))
         .route("/inference.GRPCInferenceService/RepositoryModelUnload", post(grpc::call))
         .route_layer(bound());
-    let logging = Router::new().route("/v2/logging", post(triton::log_settings::update));
+    let logging = Router::new()
+        .route("/v2/logging", post(triton::log_settings::update))
+        .route_layer(placed());
     let reports = Router::new().route("/v2/models/{model}/feedback", post(feedback::post));
     let counted = |routes: Router<Arc<Gateway>>, need| {
         let guard = Guard { gateway: Arc::clone(gateway), listener: "data", need };

@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use reqwest::RequestBuilder;
 use reqwest::multipart::Form;
 use serde::Serialize;
-use weighbridge_config::client::{ClientSettings, ClientSource};
+use weighbridge_config::client::{ClientSettings, ClientSource, Credential};
 use weighbridge_registry::Revision;
 
 pub use answer::Answer;
@@ -37,8 +37,9 @@ pub struct Client {
     http: reqwest::Client,
     url: String,
     url_source: ClientSource,
-    key_source: ClientSource,
-    authorization: HeaderValue,
+    credential_source: ClientSource,
+    /// None where the connection itself shows a certificate.
+    authorization: Option<HeaderValue>,
 }
 
 /// What came of one question of many.
@@ -68,11 +69,34 @@ fn certificates(file: &Path) -> Result<Vec<reqwest::Certificate>, CliError> {
     }
 }
 
+/// The certificate of a client and its key.
+fn identity(file: &Path) -> Result<reqwest::Identity, CliError> {
+    let shown = file.display();
+    let pem = std::fs::read(file)
+        .map_err(|error| CliError::usage(format!("cannot read {shown}: {error}")))?;
+    reqwest::Identity::from_pem(&pem).map_err(|_| {
+        CliError::usage(format!("{shown} does not hold a certificate and its private key in PEM"))
+    })
+}
+
 impl Client {
     pub fn new(settings: ClientSettings, trust: &Trust) -> Result<Self, CliError> {
-        let mut authorization = HeaderValue::try_from(format!("Bearer {}", settings.key.expose()))
-            .map_err(|_| CliError::usage("the key does not fit into a header"))?;
-        authorization.set_sensitive(true);
+        let (authorization, identity) = match &settings.credential {
+            Credential::Key(key) => {
+                let header = HeaderValue::try_from(format!("Bearer {}", key.expose()));
+                let mut header =
+                    header.map_err(|_| CliError::usage("the key does not fit into a header"))?;
+                header.set_sensitive(true);
+                (Some(header), None)
+            }
+            Credential::Certificate(_) if settings.url.starts_with("http://") => {
+                let url = &settings.url;
+                return Err(CliError::usage(format!(
+                    "no certificate can be shown to {url}: wanted https://"
+                )));
+            }
+            Credential::Certificate(file) => (None, Some(identity(file)?)),
+        };
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
@@ -85,9 +109,13 @@ impl Client {
             Trust::SignedBy(file) => http.tls_certs_only(certificates(file)?),
             Trust::Anyone => http.tls_danger_accept_invalid_certs(true),
         };
+        let http = match identity {
+            Some(identity) => http.identity(identity),
+            None => http,
+        };
         let http = http.build().map_err(|error| CliError::failed(with_causes(&error)))?;
-        let ClientSettings { url, url_source, key_source, .. } = settings;
-        Ok(Self { http, url, url_source, key_source, authorization })
+        let ClientSettings { url, url_source, credential_source, .. } = settings;
+        Ok(Self { http, url, url_source, credential_source, authorization })
     }
 
     /// The address of the admin API.
@@ -205,7 +233,10 @@ impl Client {
     }
 
     fn authorized(&self, request: RequestBuilder) -> RequestBuilder {
-        request.header(AUTHORIZATION, self.authorization.clone())
+        match &self.authorization {
+            Some(key) => request.header(AUTHORIZATION, key.clone()),
+            None => request,
+        }
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Answer, CliError> {
@@ -236,7 +267,8 @@ impl Client {
         let request_id = answer.header("x-request-id");
         let mut error = CliError::of_answer(status, &answer.body, request_id);
         if error.exit == Exit::NotAllowed {
-            error.text.push_str(&format!("\nthe key is from {}", self.key_source));
+            let credential = if self.authorization.is_some() { "key" } else { "certificate" };
+            error.text.push_str(&format!("\nthe {credential} is from {}", self.credential_source));
         }
         Err(error)
     }

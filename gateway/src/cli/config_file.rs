@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use serde_json::json;
+use weighbridge::app::mistakes_in_files;
 use weighbridge_config::settings::{Effective, Mistake};
 use weighbridge_config::{Mistakes, Overrides, Settings};
 
@@ -21,10 +22,28 @@ pub struct Args {
 
 pub fn check(args: &Args, globals: &Globals) -> Result<(), CliError> {
     match Settings::load(args.config.as_deref(), &overrides(globals)) {
-        Ok(_) if globals.json => show::print(&json!({ "mistakes": [] }).to_string()),
-        Ok(_) => show::print("ok"),
+        Ok(settings) => files_of(&settings, globals),
         Err(mistakes) => refuse(&mistakes, globals),
     }
+}
+
+/// The settings are right: so are the files that they name, or it is told.
+fn files_of(settings: &Settings, globals: &Globals) -> Result<(), CliError> {
+    let mistakes = mistakes_in_files(settings);
+    if globals.json {
+        let told = |(key, what): &(String, String)| json!({ "key": key, "expectation": what });
+        let told: Vec<_> = mistakes.iter().map(told).collect();
+        show::print(&json!({ "mistakes": told }).to_string())?;
+    } else if mistakes.is_empty() {
+        show::print("ok")?;
+    } else {
+        let lines: Vec<_> = mistakes.iter().map(|(key, what)| format!("{key}: {what}")).collect();
+        show::print(&lines.join("\n"))?;
+    }
+    if mistakes.is_empty() {
+        return Ok(());
+    }
+    Err(CliError { exit: Exit::WrongUsage, text: String::new() })
 }
 
 pub fn print(args: &Args, globals: &Globals) -> Result<(), CliError> {

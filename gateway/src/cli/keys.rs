@@ -54,7 +54,7 @@ pub struct CreateArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: weighbridge keys revoke wbk_ab12cd34")]
 pub struct RevokeArgs {
-    /// Id of the key, or the visible beginning of its secret
+    /// Id of the key, or its secret, or the visible beginning of that
     #[arg(value_parser = id)]
     id: String,
 }
@@ -147,7 +147,10 @@ async fn list(globals: &Globals) -> Result<(), CliError> {
 }
 
 async fn revoke(args: &RevokeArgs, globals: &Globals) -> Result<(), CliError> {
-    let answer = globals.client()?.delete(&format!("keys/{}", args.id), None).await?;
+    let answer = globals
+        .client()?
+        .delete(&format!("keys/{}", weighbridge::secrets::shown(&args.id)), None)
+        .await?;
     if globals.json {
         return show::json(&answer);
     }
@@ -183,9 +186,9 @@ fn listed(keys: &[KeyRecord], now: Millis) -> String {
 /// What a key allows: its role, or its own scopes.
 fn may(key: &KeyRecord) -> String {
     match key.role {
-        Some(Role::Admin) => "admin".to_owned(),
-        Some(Role::Predict) => "predict".to_owned(),
-        Some(Role::Metrics) => "metrics".to_owned(),
+        Some(Role::Admin) => "role admin".to_owned(),
+        Some(Role::Predict) => "role predict".to_owned(),
+        Some(Role::Metrics) => "role metrics".to_owned(),
         None => key.scopes.to_string().replace(' ', ","),
     }
 }

@@ -76,8 +76,12 @@ fn runtime(settings: &Settings) -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 fn greet(greeting: &Greeting, demo: bool) {
-    let Greeting { urls, data_dir, new_admin_key, admin_key_file, failures, models } = greeting;
+    let Greeting { urls, data_dir, new_admin_key, admin_key_file, needs_key, failures, models } =
+        greeting;
     println!("predictions  {}", urls.data);
+    if let Some(grpc) = &urls.grpc {
+        println!("gRPC         {grpc}");
+    }
     println!("admin API    {}/admin/v1", urls.admin);
     println!("data         {}", data_dir.display());
     match new_admin_key {
@@ -94,13 +98,13 @@ fn greet(greeting: &Greeting, demo: bool) {
         eprintln!("weighbridge: not served: {failure}");
     }
     println!("\ntry:");
-    for line in suggestions(&urls.data, data_dir, demo) {
+    for line in suggestions(&urls.data, data_dir, *needs_key, demo) {
         println!("  {line}");
     }
 }
 
 /// Three commands that work as they stand, from the folder the server was started in.
-fn suggestions(data_url: &str, data_dir: &Path, demo: bool) -> [String; 3] {
+fn suggestions(data_url: &str, data_dir: &Path, needs_key: bool, demo: bool) -> [String; 3] {
     let program = std::env::args().next().unwrap_or_else(|| "weighbridge".to_owned());
     let mut command = program;
     if data_dir != Path::new("./weighbridge-data") {
@@ -108,11 +112,17 @@ fn suggestions(data_url: &str, data_dir: &Path, demo: bool) -> [String; 3] {
     }
     if demo {
         let request = data_dir.join("demo/digits.json");
-        [
-            format!("curl -s {data_url}/v2/models/digits/infer -d @{}", request.display()),
-            format!("{command} route digits 1=95 2=5"),
-            format!("{command} promote digits 2"),
-        ]
+        let mut curl = "curl -sS".to_owned();
+        if data_url.starts_with("https://") {
+            // Whose certificate it is only the operator knows.
+            curl.push_str(" --cacert CA.pem");
+        }
+        if needs_key {
+            let file = data_dir.join("admin-key");
+            curl.push_str(&format!(" -H \"x-api-key: $(cat {})\"", file.display()));
+        }
+        curl.push_str(&format!(" {data_url}/v2/models/digits/infer -d @{}", request.display()));
+        [curl, format!("{command} route digits 1=95 2=5"), format!("{command} promote digits 2")]
     } else {
         [
             format!("{command} status"),

@@ -38,15 +38,19 @@ fn told(status: &Status) -> String {
             needs_restart.join(", ")
         ),
     };
-    show::fields(&[
+    let mut fields = vec![
         ("server", format!("{} {}, {ready}", status.name, status.version)),
         ("up", format!("{up}, since {since}")),
         ("predictions", status.data_url.clone()),
+    ];
+    fields.extend(status.grpc_url.clone().map(|url| ("gRPC", url)));
+    fields.extend([
         ("admin", status.admin_url.clone()),
         ("models", models),
         ("revision", status.revision.to_string()),
         ("settings", settings),
-    ])
+    ]);
+    show::fields(&fields)
 }
 
 #[cfg(test)]

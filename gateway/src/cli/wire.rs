@@ -14,6 +14,8 @@ pub struct Status {
     pub name: String,
     pub version: String,
     pub data_url: String,
+    #[serde(default)]
+    pub grpc_url: Option<String>,
     pub admin_url: String,
     pub revision: Revision,
     pub ready: bool,

@@ -1,5 +1,6 @@
 //! Bodies, bounded in size, in time and in memory, and unpacked where they come packed.
 
+pub mod messages;
 pub mod metered;
 pub mod packing;
 
@@ -10,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body_util::BodyExt;
 use weighbridge_config::settings::Limits;
+use weighbridge_protocol::NamedTensor;
 
 use crate::edge::body::packing::Packing;
 use crate::edge::permits::BodyMemory;
@@ -23,9 +25,11 @@ pub struct Held {
 }
 
 impl Held {
-    /// The account alone, once the bytes are not needed any more.
-    pub fn into_memory(self) -> BodyMemory {
-        self.memory
+    /// The account alone, once the bytes have become `tensors`: those of texts are larger.
+    pub fn into_memory(self, tensors: &[NamedTensor]) -> Result<BodyMemory, Problem> {
+        let mut memory = self.memory;
+        memory.hold(tensors.iter().map(|named| named.tensor.data().memory() as u64).sum())?;
+        Ok(memory)
     }
 }
 
@@ -61,7 +65,9 @@ pub async fn read(
     if packing != Packing::Plain {
         // Unpacking is work for a processor.
         bytes = tokio::task::block_in_place(|| {
-            packing.unpack(&bytes, limit, limits.decompression_ratio, &mut memory)
+            let packed = bytes.len() as u64;
+            let hold = |unpacked| memory.hold(packed + unpacked);
+            packing.unpack(&bytes, limit, limits.decompression_ratio, hold)
         })?;
     }
     Ok(Held { bytes, memory })

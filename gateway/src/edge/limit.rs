@@ -17,7 +17,7 @@ use axum::extract::{RawPathParams, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use weighbridge_config::settings::{self, DEFAULT_TIER, Priority};
+use weighbridge_config::settings::{self, DEFAULT_TIER};
 
 use crate::edge::auth::need::model_of;
 use crate::edge::auth::{Guard, Principal};
@@ -106,6 +106,10 @@ pub async fn requests(
     let (Some(principal), Some(model)) = (principal, model) else {
         return next.run(request).await;
     };
+    // Who asks whether a model is ready, or what it takes, has not asked it anything yet.
+    if request.method().is_safe() {
+        return next.run(request).await;
+    }
     let checked = count(&guard.gateway, principal, model_of(model));
     let mut standings = Standings::default();
     let mut response = match checked {
@@ -137,13 +141,19 @@ pub fn count(
         Outcome::Allowed(standing) => Ok(standing),
         outcome => {
             events::limited(model, "requests");
-            Err(refused(Unit::Requests, outcome, &limiter.rate(), model))
+            Err(refused(Unit::Requests, 1, outcome, &limiter.rate(), model))
         }
     })
 }
 
 /// What a tenant is told that has used up its rate.
-pub fn refused(unit: Unit, outcome: Outcome, rate: &settings::Rate, model: &str) -> Problem {
+pub fn refused(
+    unit: Unit,
+    count: u32,
+    outcome: Outcome,
+    rate: &settings::Rate,
+    model: &str,
+) -> Problem {
     let name = unit.name();
     match outcome {
         Outcome::Wait(standing) => {
@@ -159,8 +169,8 @@ pub fn refused(unit: Unit, outcome: Outcome, rate: &settings::Rate, model: &str)
         Outcome::Never { most } => Problem::new(
             Kind::BodyTooLarge,
             format!(
-                "one request with more than {most} {name} can never pass: this tenant may send \
-                 {rate}; send fewer at once"
+                "this request has {count} {name}, and one with more than {most} can never pass: \
+                 this tenant may send {rate}; send fewer at once"
             ),
         ),
         Outcome::Allowed(_) => Problem::internal("a request within its rate was refused"),
@@ -193,16 +203,6 @@ pub fn write(standings: &Standings, headers: &mut HeaderMap) {
         {
             headers.insert(name, value);
         }
-    }
-}
-
-/// The part of a limit that a class may use, where one that is normal may use all of it: low
-/// priority is shed first, high last.
-pub fn share_of(priority: Priority) -> f64 {
-    match priority {
-        Priority::Low => 0.5,
-        Priority::Normal => 1.0,
-        Priority::High => 1.25,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Accepts connections: bounded in number, with a time limit for request heads, and drained
 //! without a loss.
 
+use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +11,10 @@ use axum::body::Body;
 use futures_util::FutureExt;
 use http::Request;
 use hyper::body::Incoming;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
+use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -23,6 +24,7 @@ use tower::ServiceExt;
 use crate::edge::auth::certificate::PeerNames;
 use crate::edge::drain::Drain;
 use crate::edge::first_bytes::FirstBytes;
+use crate::edge::idle::{Activity, Answering, attend};
 use crate::edge::tls::Tls;
 
 /// What one listener allows.
@@ -47,32 +49,36 @@ pub async fn serve(
     limits: ConnectionLimits,
     tls: Option<Arc<Tls>>,
     drain: Drain,
-    tasks: TaskTracker,
 ) {
-    let graceful = GracefulShutdown::new();
+    let open = TaskTracker::new();
     let slots = Arc::new(Semaphore::new(limits.max_connections as usize));
     let builder = Arc::new(http_builder(limits));
     let start = |tcp: TcpStream, permit: OwnedSemaphorePermit| {
         // Small answers must not wait for an acknowledgement.
         let _ = tcp.set_nodelay(true);
-        // A broken connection is the peer's affair: nobody is left to be told. Whoever shakes
-        // hands is waited for like whoever asks.
-        let (watcher, builder, router) = (graceful.watcher(), Arc::clone(&builder), router.clone());
+        // Whoever shakes hands is waited for like whoever asks.
+        let (builder, router, drain) = (Arc::clone(&builder), router.clone(), drain.clone());
         let Some(tls) = tls.clone() else {
-            tasks.spawn(async move {
+            open.spawn(async move {
                 let _permit = permit;
                 let stream = FirstBytes::within(limits.header_read_timeout, tcp);
-                let _ = watcher.watch(connection(&builder, stream, router, None)).await;
+                let (connection, activity) = connection(&builder, stream, router, None, limits);
+                attend(connection, activity, drain.closing()).await;
             });
             return;
         };
-        tasks.spawn(async move {
+        open.spawn(async move {
             let _permit = permit;
             let shaken = tokio::time::timeout(limits.header_read_timeout, tls.accept(tcp)).await;
-            if let Ok(Ok(stream)) = shaken {
-                let peer = PeerNames::of(stream.get_ref().1.peer_certificates());
-                let stream = FirstBytes::within(limits.header_read_timeout, stream);
-                let _ = watcher.watch(connection(&builder, stream, router, peer)).await;
+            match shaken {
+                Ok(Ok(stream)) => {
+                    let peer = PeerNames::of(stream.get_ref().1.peer_certificates());
+                    let stream = FirstBytes::within(limits.header_read_timeout, stream);
+                    let (connection, activity) = connection(&builder, stream, router, peer, limits);
+                    attend(connection, activity, drain.closing()).await;
+                }
+                Ok(Err(error)) => tls.refused(&error),
+                Err(_) => {}
             }
         });
     };
@@ -96,7 +102,8 @@ pub async fn serve(
         start(tcp, permit);
     }
     drop(listener);
-    graceful.shutdown().await;
+    open.close();
+    open.wait().await;
 }
 
 fn http_builder(limits: ConnectionLimits) -> auto::Builder<TokioExecutor> {
@@ -123,14 +130,19 @@ fn connection<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     stream: S,
     router: Router,
     peer: Option<PeerNames>,
-) -> impl hyper_util::server::graceful::GracefulConnection<Error: Send> + Send + 'static {
-    let service = router.map_request(move |mut request: Request<Incoming>| {
+    limits: ConnectionLimits,
+) -> (impl GracefulConnection<Error: Send> + Send + 'static, Activity) {
+    let activity = Activity::new(limits.header_read_timeout);
+    let asked = activity.clone();
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        let asking = asked.begin();
         if let Some(peer) = &peer {
             request.extensions_mut().insert(peer.clone());
         }
-        request.map(Body::new)
+        let answer = router.clone().oneshot(request.map(Body::new));
+        async move { Ok::<_, Infallible>(answer.await?.map(|body| Answering { body, asking })) }
     });
-    builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)).into_owned()
+    (builder.serve_connection(TokioIo::new(stream), service).into_owned(), activity)
 }
 
 /// Out of file descriptors and the like: tell, wait a little, go on.

@@ -21,15 +21,16 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, Version, header};
+use http::{HeaderMap, HeaderValue, Version, header};
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use weighbridge_config::settings::AccessLog;
 
 use crate::edge::flood::Flood;
-use crate::edge::problem::{self, Blame, Failed, Form, Problem};
+use crate::edge::problem::{self, Blame, Failed, Form, Kind, Problem};
 use crate::edge::request_id::{HEADER, RequestId};
 use crate::gateway::Gateway;
+use crate::secrets;
 use crate::telemetry::events::HttpMetrics;
 
 /// What `observe` knows of its listener.
@@ -83,10 +84,16 @@ async fn observe(
         _ => Form::Problem,
     };
     request.extensions_mut().insert(id.clone());
-    let mut response = next.run(request).await;
+    let ambiguous = is_http1.then(|| ambiguous(request.headers())).flatten();
+    let is_ambiguous = ambiguous.is_some();
+    let mut response = match ambiguous {
+        Some(problem) => problem.into_response(),
+        None => next.run(request).await,
+    };
     problem::finish(&mut response, id.as_str(), form);
     response.headers_mut().insert(HEADER, id.value());
-    if is_http1 && observed.gateway.drain.is_draining() {
+    // What stands behind an ambiguous request may be the next one, or not.
+    if is_ambiguous || is_http1 && observed.gateway.drain.is_draining() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     let failed = response.extensions().get::<Failed>();
@@ -97,11 +104,31 @@ async fn observe(
         && (failed.is_some() || access == AccessLog::All)
     {
         let status = status.as_u16();
-        let path: String = uri.path().chars().take(200).collect();
+        let path = shown_path(uri.path());
         let ms = started.elapsed().as_secs_f64() * 1000.0;
         log(&observed, &id, failed, &method, &path, status, ms);
     }
     response
+}
+
+/// What another server could read in another way (RFC 9112, 3.2 and 6.1).
+fn ambiguous(headers: &HeaderMap) -> Option<Problem> {
+    let told = |detail: &'static str| Some(Problem::new(Kind::InvalidRequest, detail));
+    if headers.get_all(header::HOST).iter().count() > 1 {
+        return told("the header host came twice");
+    }
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => None,
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => None,
+        _ => told("the header transfer-encoding came, wanted chunked, once, or nothing"),
+    }
+}
+
+/// A path as it may stand in a log. Keys do not belong there, and people put them there.
+fn shown_path(path: &str) -> String {
+    let path = path.chars().take(200).collect::<String>();
+    path.split('/').map(secrets::shown).collect::<Vec<_>>().join("/")
 }
 
 /// One line per request: a warning for our failures, information for the rest; of refusals that come

@@ -6,7 +6,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
@@ -21,6 +21,9 @@ use tokio_rustls::rustls::{self, RootCertStore, ServerConfig};
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use weighbridge_config::Digest;
+
+use crate::edge::flood::Flood;
+use crate::telemetry::events;
 
 /// How often the files are looked at. Certificates are renewed weeks before they end; a look
 /// reads a few kilobytes.
@@ -43,6 +46,7 @@ pub struct Tls {
     files: Files,
     opened: Seen,
     current: ArcSwap<ServerConfig>,
+    flood: Flood,
 }
 
 /// The contents of the files.
@@ -62,12 +66,32 @@ impl Tls {
     pub fn open(listener: &'static str, files: Files) -> anyhow::Result<Arc<Self>> {
         let contents = read(&files)?;
         let current = ArcSwap::from_pointee(config(&files, &contents)?);
-        Ok(Arc::new(Self { listener, files, opened: seen(&contents), current }))
+        let (opened, flood) = (seen(&contents), Flood::default());
+        Ok(Arc::new(Self { listener, files, opened, current, flood }))
     }
 
     /// Shakes hands with a client.
     pub async fn accept(&self, tcp: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         TlsAcceptor::from(self.current.load_full()).accept(tcp).await
+    }
+
+    /// Tells why a client was not let in: it learns no more than an alert says. Who just goes away
+    /// is nobody's affair.
+    pub fn refused(&self, error: &io::Error) {
+        let is_tls = error.get_ref().is_some_and(|cause| cause.is::<rustls::Error>());
+        if !is_tls {
+            return;
+        }
+        events::handshake_refused(self.listener);
+        if let Some(passed_over) = self.flood.admit(Instant::now()) {
+            let error = error.to_string();
+            tracing::info!(
+                listener = self.listener,
+                error,
+                passed_over,
+                "a TLS handshake was refused"
+            );
+        }
     }
 
     /// Takes up new files until `stop`.

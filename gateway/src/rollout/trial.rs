@@ -17,8 +17,8 @@ use crate::rollout::evidence::{Admitted, Evidence, Outcome, Sample, Side, Thresh
 use crate::rollout::rewards::RewardBook;
 use crate::rollout::snapshot::ServedModel;
 use crate::serving::compute::Compute;
+use crate::serving::entry::{Answer, Lane};
 use crate::serving::loaded::{LoadedVersion, RunError};
-use crate::serving::queue::{Answer, Lane};
 use crate::serving::rescue::{Rescue, RescueBounds};
 use crate::serving::submit::{Batching, Job, SubmitError, submit};
 

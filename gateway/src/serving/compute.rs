@@ -29,7 +29,8 @@ use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
 use crate::serving::batch::CloseReason;
-use crate::serving::queue::{Entry, Lane, Next, Queue};
+use crate::serving::entry::{Entry, Lane};
+use crate::serving::queue::{Next, Queue};
 use crate::serving::running::Running;
 use crate::serving::worker;
 

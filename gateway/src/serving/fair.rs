@@ -16,6 +16,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use weighbridge_config::ModelName;
+use weighbridge_config::settings::Priority;
+
+use crate::serving::drain_rate::DrainRate;
 
 /// Flows that are looked through for idle ones when so many have come.
 const TIDY_EVERY: usize = 4096;
@@ -29,14 +32,14 @@ pub struct Party {
     pub tenant: Arc<str>,
     /// Its share, compared with those of other tenants; above 0.
     pub weight: f64,
-    /// The part of limits that its class may use, 0 to 1: who has less is shed first.
-    pub share: f64,
+    /// The lowest is shed first.
+    pub priority: Priority,
 }
 
 impl Default for Party {
     /// Somebody like everybody else.
     fn default() -> Self {
-        Self { tenant: "".into(), weight: 1.0, share: 1.0 }
+        Self { tenant: "".into(), weight: 1.0, priority: Priority::Normal }
     }
 }
 
@@ -47,6 +50,17 @@ pub struct Place {
     pub tag: f64,
     /// What its tenant was charged for it, in virtual microseconds.
     pub charge: f64,
+    /// Its part of the time of a run, in microseconds.
+    pub cost_us: f64,
+}
+
+/// An entry that has left its queue.
+#[derive(Debug, Clone, Copy)]
+pub struct Gone<'e> {
+    pub party: &'e Party,
+    pub place: Place,
+    /// False for one that was dropped: its tenant gets the charge back.
+    pub runs: bool,
 }
 
 /// What one tenant has been promised on one model.
@@ -63,6 +77,10 @@ struct State {
     now: f64,
     tenants: HashMap<Arc<str>, HashMap<ModelName, Flow>>,
     waiting: usize,
+    /// What waits of each priority, in microseconds of runs.
+    waiting_us: [f64; Priority::COUNT],
+    /// How fast that becomes less.
+    drain: DrainRate,
     since_tidy: usize,
     /// Who came last, and when that was somebody else than before.
     last: Option<Arc<str>>,
@@ -95,6 +113,7 @@ impl Fair {
     pub fn enter(&self, party: &Party, model: &ModelName, cost_us: f64) -> Place {
         let mut state = self.lock();
         state.waiting += 1;
+        state.waiting_us[party.priority as usize] += cost_us;
         state.since_tidy += 1;
         if state.since_tidy >= TIDY_EVERY {
             state.tidy();
@@ -103,7 +122,7 @@ impl Fair {
         if !tenants.contains_key(&party.tenant) {
             tenants.insert(Arc::clone(&party.tenant), HashMap::new());
         }
-        let nowhere = Place { tag: *now, charge: 0.0 };
+        let nowhere = Place { tag: *now, charge: 0.0, cost_us };
         let Some(flows) = tenants.get_mut(&party.tenant) else { return nowhere };
         let others = flows.iter().filter(|(of, flow)| *of != model && flow.waiting > 0).count();
         if !flows.contains_key(model) {
@@ -114,32 +133,40 @@ impl Fair {
         let charge = cost_us * (1 + others) as f64 / party.weight;
         flow.finish = tag + charge;
         flow.waiting += 1;
-        Place { tag, charge }
+        Place { tag, charge, cost_us }
     }
 
-    /// Entries of these tenants have left the queue of `model`. Those that did not run get their
-    /// charge back, or who is refused more than others would fall behind for it.
-    pub fn leave<'a>(&self, model: &ModelName, gone: impl IntoIterator<Item = (&'a str, f64)>) {
-        let mut state = self.lock();
-        let State { now, tenants, waiting, .. } = &mut *state;
-        for (tenant, back) in gone {
-            if let Some(flow) = tenants.get_mut(tenant).and_then(|flows| flows.get_mut(model)) {
-                flow.waiting = flow.waiting.saturating_sub(1);
-                flow.finish = (flow.finish - back).max(*now);
-            }
-            *waiting = waiting.saturating_sub(1);
-        }
-        // Nobody waits: what anybody has had is forgotten.
-        if *waiting == 0 {
-            *now = 0.0;
-            tenants.clear();
-        }
+    /// Entries were pushed out of the queue of `model`.
+    pub fn leave<'e>(&self, model: &ModelName, gone: impl IntoIterator<Item = Gone<'e>>) {
+        self.lock().leave(model, gone);
     }
 
-    /// An entry with this tag is run.
-    pub fn served(&self, tag: f64) {
+    /// These entries were taken off the queue of `model`, the first of those that run with the
+    /// tag `first`.
+    pub fn took<'e>(
+        &self,
+        model: &ModelName,
+        first: Option<f64>,
+        gone: impl IntoIterator<Item = Gone<'e>>,
+        now: Instant,
+    ) {
         let mut state = self.lock();
-        state.now = state.now.max(tag);
+        state.now = first.map_or(state.now, |tag| state.now.max(tag));
+        let taken_us = state.leave(model, gone);
+        let left_us: f64 = state.waiting_us.iter().sum();
+        // Microseconds are fine enough to be counted.
+        state.drain.took(taken_us as usize, left_us as usize, now);
+    }
+
+    /// How long what waits of higher priority will take, on whatever model; none where nothing
+    /// does or nobody knows.
+    pub fn wait_for_higher(&self, priority: Priority) -> Option<Duration> {
+        if priority == Priority::High {
+            return None;
+        }
+        let state = self.lock();
+        let higher: f64 = state.waiting_us.iter().skip(priority as usize + 1).sum();
+        state.drain.wait(higher as usize)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -149,6 +176,31 @@ impl Fair {
 }
 
 impl State {
+    /// Lets entries go; the microseconds of runs that they stood for. Those that do not run get
+    /// their charge back, or who is refused more than others would fall behind for it.
+    fn leave<'e>(&mut self, model: &ModelName, gone: impl IntoIterator<Item = Gone<'e>>) -> f64 {
+        let Self { now, tenants, waiting, waiting_us, .. } = self;
+        let mut left_us = 0.0;
+        for Gone { party, place, runs } in gone {
+            let flows = tenants.get_mut(&party.tenant);
+            if let Some(flow) = flows.and_then(|flows| flows.get_mut(model)) {
+                let back = if runs { 0.0 } else { place.charge };
+                flow.waiting = flow.waiting.saturating_sub(1);
+                flow.finish = (flow.finish - back).max(*now);
+            }
+            *waiting = waiting.saturating_sub(1);
+            waiting_us[party.priority as usize] -= place.cost_us;
+            left_us += place.cost_us;
+        }
+        // Nobody waits: what anybody has had is forgotten.
+        if *waiting == 0 {
+            *now = 0.0;
+            *waiting_us = Default::default();
+            tenants.clear();
+        }
+        left_us
+    }
+
     /// Forgets flows that have nothing waiting and have had no more than their share.
     fn tidy(&mut self) {
         let now = self.now;
@@ -165,11 +217,16 @@ mod tests {
     use super::*;
 
     fn party(tenant: &str, weight: f64) -> Party {
-        Party { tenant: tenant.into(), weight, share: 1.0 }
+        Party { tenant: tenant.into(), weight, ..Party::default() }
     }
 
     fn model(name: &str) -> ModelName {
         name.parse().unwrap()
+    }
+
+    /// An entry with this tag is run.
+    fn served(fair: &Fair, model: &ModelName, tag: f64) {
+        fair.took(model, Some(tag), [], Instant::now());
     }
 
     #[test]
@@ -178,7 +235,7 @@ mod tests {
         let flood: Vec<f64> =
             (0..10).map(|_| fair.enter(&party("a", 1.0), &m, 100.0).tag).collect();
         assert_eq!((flood[0], flood[9]), (0.0, 900.0));
-        fair.served(300.0);
+        served(&fair, &m, 300.0);
         assert_eq!(fair.enter(&party("b", 1.0), &m, 100.0).tag, 300.0, "now, not the end");
         assert_eq!(fair.enter(&party("b", 1.0), &m, 100.0).tag, 400.0);
         assert_eq!(fair.enter(&party("b", 1.0), &model("n"), 100.0).tag, 300.0);
@@ -215,9 +272,11 @@ mod tests {
         for _ in 0..5 {
             fair.enter(&party("a", 1.0), &m, 100.0);
         }
-        fair.leave(&m, [("a", 0.0); 4]);
+        let a = party("a", 1.0);
+        let ran = Gone { party: &a, place: Place::default(), runs: true };
+        fair.leave(&m, [ran; 4]);
         assert_eq!(fair.enter(&party("a", 1.0), &m, 100.0).tag, 500.0);
-        fair.leave(&m, [("a", 0.0); 2]);
+        fair.leave(&m, [ran; 2]);
         assert_eq!(fair.enter(&party("a", 1.0), &m, 100.0).tag, 0.0);
     }
 
@@ -227,12 +286,44 @@ mod tests {
         let a = party("a", 1.0);
         let places: Vec<Place> = (0..10).map(|_| fair.enter(&a, &m, 100.0)).collect();
         assert_eq!(fair.tag(&a, &m), 1_000.0);
-        fair.leave(&m, places[4..].iter().map(|place| ("a", place.charge)));
+        let dropped = |place: &Place| Gone { party: &a, place: *place, runs: false };
+        fair.leave(&m, places[4..].iter().map(dropped));
         assert_eq!(fair.tag(&a, &m), 400.0);
         // Never before the present.
-        fair.served(350.0);
-        fair.leave(&m, [("a", 100.0)]);
+        served(&fair, &m, 350.0);
+        fair.leave(&m, [dropped(&places[3])]);
         assert_eq!((fair.tag(&a, &m), fair.tag(&party("b", 1.0), &m)), (350.0, 350.0));
+    }
+
+    #[test]
+    fn what_waits_of_higher_priority_is_known_over_all_models() {
+        let (fair, m, n) = (Fair::default(), model("m"), model("n"));
+        let of = |priority: Priority| Party { priority, ..party("a", 1.0) };
+        let [low, normal, high] = [Priority::Low, Priority::Normal, Priority::High].map(of);
+        let waits = || [&low, &normal, &high].map(|of| fair.wait_for_higher(of.priority));
+        let mut now = Instant::now();
+        let mut taken = |party: &Party| {
+            now += Duration::from_millis(10);
+            let place = fair.enter(party, &m, 5_000.0);
+            fair.took(&m, Some(place.tag), [Gone { party, place, runs: true }], now);
+        };
+        let waiting = fair.enter(&low, &n, 20_000.0);
+        (0..200).for_each(|_| taken(&low));
+        assert_eq!(waits(), [None; 3], "nobody waits of a higher one");
+        // Two milliseconds of the clock for one of a run.
+        let normal_waits = fair.enter(&normal, &n, 30_000.0);
+        fair.enter(&high, &m, 10_000.0);
+        let close = |wait: Option<Duration>, millis: f64| {
+            let wait = wait.unwrap().as_secs_f64() * 1e3;
+            assert!((wait / millis - 1.0).abs() < 0.02, "{wait} ms, wanted {millis}");
+        };
+        let [for_low, for_normal, for_high] = waits();
+        close(for_low, 80.0);
+        close(for_normal, 20.0);
+        assert_eq!(for_high, None);
+        fair.leave(&n, [Gone { party: &normal, place: normal_waits, runs: false }]);
+        fair.leave(&n, [Gone { party: &low, place: waiting, runs: false }]);
+        close(waits()[0], 20.0);
     }
 
     #[test]
@@ -253,9 +344,10 @@ mod tests {
         fair.enter(&party("waits", 1.0), &m, 100.0);
         for n in 0..10 * TIDY_EVERY {
             let tenant = n.to_string();
-            let tag = fair.enter(&party(&tenant, 1.0), &m, 100.0).tag;
-            fair.leave(&m, [(tenant.as_str(), 0.0)]);
-            fair.served(tag + 100.0);
+            let party = party(&tenant, 1.0);
+            let place = fair.enter(&party, &m, 100.0);
+            fair.leave(&m, [Gone { party: &party, place, runs: true }]);
+            served(&fair, &m, place.tag + 100.0);
         }
         assert!(fair.lock().tenants.len() <= TIDY_EVERY + 1);
     }

@@ -12,8 +12,8 @@ use weighbridge_config::Tensor;
 
 use crate::serving::batch::CloseReason;
 use crate::serving::compute::Batch;
+use crate::serving::entry::{EntryFailure, Lane};
 use crate::serving::loaded::{LoadedVersion, RunError};
-use crate::serving::queue::{EntryFailure, Lane};
 use crate::serving::worker::{self, Caller};
 use crate::telemetry::events;
 

@@ -10,11 +10,11 @@ use weighbridge_config::Tensor;
 
 use crate::serving::batch::CloseReason;
 use crate::serving::compute::{Compute, LONGEST_INLINE_US};
+use crate::serving::entry::{Answer, Entry, EntryFailure, Lane, Reply};
 use crate::serving::fair::{Party, Place};
 use crate::serving::loaded::{LoadedVersion, RunError};
-use crate::serving::queue::{
-    Answer, Entry, EntryFailure, Lane, Next, NotTaken, Queue, QueueFull, Reply, TooLate,
-};
+use crate::serving::not_taken::{NotTaken, QueueFull, TooLate};
+use crate::serving::queue::{Next, Queue};
 use crate::serving::worker;
 
 /// The batching settings of a model, as they stand for one request.
@@ -81,7 +81,8 @@ pub async fn submit(
     }
     let answer = async {
         if job.rows <= most || !job.version.signature.batchable {
-            return wait(enqueue(compute, queue, batching, job, most)?).await;
+            let whole = Pieces { most, is_beyond: false };
+            return wait(enqueue(compute, queue, batching, job, whole)?).await;
         }
         submit_pieces(compute, queue, batching, job, most).await
     };
@@ -101,11 +102,8 @@ async fn submit_pieces(
     job: Job,
     most: usize,
 ) -> Result<Answer, SubmitError> {
-    let waiting = queue.rows();
-    let limit = (batching.max_queue_size as f64 * job.party.share) as usize;
-    if waiting > 0 && waiting + job.rows > limit {
-        return Err(SubmitError::Full(QueueFull { waiting, limit }));
-    }
+    let limit = batching.max_queue_size;
+    let is_beyond = queue.make_room_for(&job.party, job.rows, limit).map_err(refused)?;
     let mut replies = Vec::with_capacity(job.rows.div_ceil(most));
     for from in (0..job.rows).step_by(most) {
         let to = job.rows.min(from + most);
@@ -120,9 +118,18 @@ async fn submit_pieces(
         };
         // The whole request was admitted above: its own pieces must not refuse each other.
         let unbounded = Batching { max_queue_size: usize::MAX, ..batching };
-        replies.push(wait(enqueue(compute, queue, unbounded, piece, most)?));
+        let piece = enqueue(compute, queue, unbounded, piece, Pieces { most, is_beyond })?;
+        replies.push(wait(piece));
     }
     join(try_join_all(replies).await?)
+}
+
+/// What an entry is a piece of.
+#[derive(Debug, Clone, Copy)]
+struct Pieces {
+    /// The most rows of one.
+    most: usize,
+    is_beyond: bool,
 }
 
 fn enqueue(
@@ -130,23 +137,39 @@ fn enqueue(
     queue: &Arc<Queue>,
     batching: Batching,
     job: Job,
-    most: usize,
+    pieces: Pieces,
 ) -> Result<oneshot::Receiver<Reply>, SubmitError> {
     let (reply, receiver) = oneshot::channel();
     let Job { version, inputs, rows, arrived, deadline, lane, party } = job;
-    let max_rows = most;
+    let Pieces { most: max_rows, is_beyond } = pieces;
     let place = Place::default();
-    let entry =
-        Entry { version, inputs, rows, max_rows, arrived, deadline, lane, party, place, reply };
-    let taken = queue.push(entry, batching.max_queue_size, Instant::now());
-    let next = taken.map_err(|not| match not {
-        NotTaken::Full(full) => SubmitError::Full(full),
-        NotTaken::TooLate(late) => SubmitError::TooLate(late),
-    })?;
+    let entry = Entry {
+        version,
+        inputs,
+        rows,
+        max_rows,
+        arrived,
+        deadline,
+        lane,
+        party,
+        is_beyond,
+        place,
+        reply,
+    };
+    let is_busy = compute.free_slots() == 0;
+    let taken = queue.push(entry, batching.max_queue_size, is_busy, Instant::now());
+    let next = taken.map_err(refused)?;
     if next == Next::Offer {
         compute.offer(queue, batching.max_queue_delay);
     }
     Ok(receiver)
+}
+
+fn refused(not_taken: NotTaken) -> SubmitError {
+    match not_taken {
+        NotTaken::Full(full) => SubmitError::Full(full),
+        NotTaken::TooLate(late) => SubmitError::TooLate(late),
+    }
 }
 
 /// True when the request fits one run that is short enough for the thread of its handler.

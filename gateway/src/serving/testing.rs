@@ -9,9 +9,10 @@ use weighbridge_config::{Datatype, ModelName, Signature, Tensor, TensorData, Ten
 use weighbridge_engine::Cost;
 
 use super::compute::Compute;
+use super::entry::Lane;
 use super::fair::Party;
 use super::loaded::{LoadedVersion, RunError, Runner};
-use super::queue::{Lane, Queue};
+use super::queue::Queue;
 use super::submit::{Batching, Job};
 
 /// Gives back its input, counts its runs, fails on a row that holds 13 and panics on one that

@@ -8,8 +8,8 @@ use tokio::sync::oneshot;
 use weighbridge_config::Tensor;
 
 use crate::serving::batch::CloseReason;
+use crate::serving::entry::{Answer, Entry, EntryFailure, Reply};
 use crate::serving::loaded::{LoadedVersion, RunError};
-use crate::serving::queue::{Answer, Entry, EntryFailure, Reply};
 
 /// Runs `entries`, which share a version, and tells each its outcome.
 pub fn run(entries: Vec<Entry>, rows: usize, close: CloseReason) {

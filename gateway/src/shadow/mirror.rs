@@ -14,8 +14,8 @@ use weighbridge_config::{Signature, Tensor, TensorData, settings, with_elements}
 use weighbridge_routing::{Decision, Variant};
 
 use crate::now_ms;
+use crate::serving::entry::Answer;
 use crate::serving::loaded::LoadedVersion;
-use crate::serving::queue::Answer;
 use crate::serving::submit::SubmitError;
 use crate::shadow::budget::{Budget, Charge, Nanos};
 use crate::shadow::comparisons::{Comparisons, Dropped};

@@ -13,8 +13,8 @@ use weighbridge_routing::{Decision, Reason, Variant};
 
 use super::pair::LiveRequest;
 use super::{Comparisons, Mirror, Purpose, Rules, ShadowTarget};
+use crate::serving::entry::Answer;
 use crate::serving::loaded::{LoadedVersion, RunError, Runner};
-use crate::serving::queue::Answer;
 
 /// A model as a function of its first input.
 pub struct Model<F>(pub F);

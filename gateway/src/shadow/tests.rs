@@ -13,7 +13,7 @@ use weighbridge_routing::{Decision, Variant};
 use super::testing::*;
 use super::*;
 use crate::serving::loaded::{LoadedVersion, RunError};
-use crate::serving::queue::QueueFull;
+use crate::serving::not_taken::QueueFull;
 use crate::serving::submit::SubmitError;
 
 #[test]

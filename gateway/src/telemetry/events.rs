@@ -137,6 +137,11 @@ pub fn failed_in_stream(id: Option<&RequestId>, problem: &Problem) {
     tracing::warn!(listener = "data", request_id, error = %problem.detail, cause, "failed");
 }
 
+/// A client's TLS handshake failed on what one of the two showed.
+pub fn handshake_refused(listener: &'static str) {
+    counter!(names::HANDSHAKES_REFUSED, "listener" => listener).increment(1);
+}
+
 /// Somebody was not let in; `reason` is a word of this code.
 pub fn auth_refused(listener: &'static str, reason: &'static str) {
     counter!(names::AUTH_REFUSED, "listener" => listener, "reason" => reason).increment(1);

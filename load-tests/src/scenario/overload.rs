@@ -4,6 +4,10 @@
 //! A ramp is one step after the other, each an open loop at a multiple of the saturation rate;
 //! every request says how long it will wait. After it comes one step more at the highest rate, in
 //! which a third of the requests has a higher priority than the others.
+//!
+//! What the highest rate leaves of the best goodput is measured apart, after all ramps: the best
+//! of several noisy steps is the luckiest of them, and minutes lie between one step and another.
+//! The two rates come by turns, so that a drift of the machine falls on both.
 
 mod liveness;
 mod report;
@@ -48,6 +52,8 @@ const WINDOW: Duration = Duration::from_secs(8);
 const DEADLINE: Duration = Duration::from_millis(200);
 /// Between steps: the queues of the step before are empty then.
 const REST: Duration = Duration::from_millis(500);
+/// Turns for each ramp.
+const TURNS: usize = 2;
 /// Times that saturation is measured.
 const MEASURED: usize = 2;
 
@@ -83,6 +89,21 @@ pub struct Ramp {
     pub priorities: Priorities,
     /// Of each kind of refusal the first, in the server's words.
     pub examples: Vec<String>,
+}
+
+/// The best rate and the highest, one after the other.
+#[derive(Debug, Clone, Serialize)]
+pub struct Turn {
+    pub best: Step,
+    pub highest: Step,
+}
+
+impl Turn {
+    /// Goodput at the highest rate over that of the best, in percent.
+    fn left(&self) -> Option<f64> {
+        let best = self.best.account.goodput;
+        (best > 0.0).then_some(100.0 * self.highest.account.goodput / best)
+    }
 }
 
 /// Where and how it is asked.
@@ -132,8 +153,9 @@ pub fn run(plan: &Plan, stop: &Stop) -> Result<Report> {
             }
         }
         ensure!(!ramps.is_empty(), "no ramp was done");
+        let turns = setting.turns(&ramps, plan.seed, stop)?;
         let models = format!("{told} (about {MODEL_MS} ms for one), {batch} rows at most in a run");
-        Ok(Report::of(plan, &setting, models, saturation, ramps))
+        Ok(Report::of(plan, &setting, models, saturation, ramps, turns))
     };
     let report = gateway.explain(measured())?;
     gateway.stop()?;
@@ -152,6 +174,10 @@ fn factors(wanted: &[f64]) -> Result<Vec<f64>> {
     factors.sort_by(f64::total_cmp);
     factors.dedup();
     Ok(factors)
+}
+
+fn highest(ramps: &[Ramp]) -> Option<f64> {
+    Some(ramps.first()?.steps.last()?.factor)
 }
 
 impl Setting<'_> {
@@ -191,30 +217,17 @@ impl Setting<'_> {
             }
         };
         for (number, &factor) in factors.iter().enumerate() {
-            let load = self.load(&plain, 1.0, factor, seed.wrapping_add(number as u64));
-            let own = std::process::id();
-            let before = (self.gateway.cpu_time()?, process::cpu_time(own)?);
-            let seen = if factor == highest {
-                let (seen, watched) = liveness::watched(&self.stage().target, || load.run(stop));
+            let seed = seed.wrapping_add(number as u64);
+            let (step, seen) = if factor == highest {
+                let step = || self.step(&plain, factor, seed, stop);
+                let (step, watched) = liveness::watched(&self.stage().target, step);
                 liveness = watched;
-                seen
+                step?
             } else {
-                load.run(stop)
+                self.step(&plain, factor, seed, stop)?
             };
-            let seen = seen.with_context(|| format!("{factor} times saturation"))?;
-            let seconds = (SETTLE + self.window).as_secs_f64();
-            let gateway_cpu = self.gateway.cpu_time()?.saturating_sub(before.0).as_secs_f64();
-            let client_cpu = process::cpu_time(own)?.saturating_sub(before.1).as_secs_f64();
-            let step = Step {
-                factor,
-                account: seen.account(self.deadline),
-                gateway_cpu: gateway_cpu / seconds,
-                client_cpu: client_cpu / seconds,
-            };
-            eprintln!("{}", step.line());
             show(factor, &seen);
             steps.push(step);
-            pause(REST, stop)?;
         }
         let both = [self.requests(&self.high, seed), self.requests(&self.low, seed)].concat();
         let seen = self.load(&both, HIGH, highest, !seed).run(stop).context("two priorities")?;
@@ -228,6 +241,63 @@ impl Setting<'_> {
         eprintln!("{priorities}");
         pause(REST, stop)?;
         Ok(Ramp { run, seed, steps, liveness, priorities, examples })
+    }
+
+    /// One rate for a while, and a rest.
+    fn step(
+        &self,
+        requests: &[Vec<u8>],
+        factor: f64,
+        seed: u64,
+        stop: &Stop,
+    ) -> Result<(Step, Seen)> {
+        let own = std::process::id();
+        let before = (self.gateway.cpu_time()?, process::cpu_time(own)?);
+        let seen = self.load(requests, 1.0, factor, seed).run(stop);
+        let seen = seen.with_context(|| format!("{factor} times saturation"))?;
+        let seconds = (SETTLE + self.window).as_secs_f64();
+        let gateway_cpu = self.gateway.cpu_time()?.saturating_sub(before.0).as_secs_f64();
+        let client_cpu = process::cpu_time(own)?.saturating_sub(before.1).as_secs_f64();
+        let step = Step {
+            factor,
+            account: seen.account(self.deadline),
+            gateway_cpu: gateway_cpu / seconds,
+            client_cpu: client_cpu / seconds,
+        };
+        eprintln!("{}", step.line());
+        pause(REST, stop)?;
+        Ok((step, seen))
+    }
+
+    /// The best rate of the ramps and the highest by turns; none where they are the same.
+    fn turns(&self, ramps: &[Ramp], seed: u64, stop: &Stop) -> Result<Vec<Turn>> {
+        let (Some(best), Some(highest)) = (report::best_factor(ramps), highest(ramps)) else {
+            return Ok(Vec::new());
+        };
+        let mut turns = Vec::new();
+        if best == highest {
+            return Ok(turns);
+        }
+        eprintln!("{best} and {highest} times saturation by turns");
+        let requests = self.requests(&self.plain, seed);
+        for turn in 0..TURNS * ramps.len() {
+            let seed = seed.rotate_left(32).wrapping_add(turn as u64);
+            let step = |factor| self.step(&requests, factor, seed, stop).map(|(step, _)| step);
+            let both = || -> Result<Turn> {
+                // Each comes first in turn.
+                if turn % 2 == 0 {
+                    let best = step(best)?;
+                    return Ok(Turn { best, highest: step(highest)? });
+                }
+                let highest = step(highest)?;
+                Ok(Turn { best: step(best)?, highest })
+            };
+            match both() {
+                Err(_) if stop.is_raised() => break,
+                turn => turns.push(turn?),
+            }
+        }
+        Ok(turns)
     }
 
     fn load<'a>(&'a self, requests: &'a [Vec<u8>], first: f64, factor: f64, seed: u64) -> Load<'a> {

@@ -46,6 +46,7 @@ pub struct KeyBody {
     /// One of the settings.
     #[schema(min_length = 1, max_length = 100)]
     tier: Option<String>,
+    #[schema(minimum = 1)]
     expires_in_s: Option<u64>,
 }
 
@@ -96,6 +97,9 @@ pub async fn create(
         let detail = format!("there is no tier {tier} (tiers here: {})", known.join(", "));
         return Err(invalid(detail));
     }
+    if expires_in_s == Some(0) {
+        return Err(invalid("expires_in_s is 0: wanted at least 1, or nothing".to_owned()));
+    }
     let secret = secrets::fresh_key();
     let expires_at = expires_in_s.map(|s| now_ms().saturating_add(s.saturating_mul(1000)));
     let record = secrets::record_of(&secret, &name, grant, expires_at);
@@ -117,5 +121,7 @@ pub async fn revoke(
     headers: HeaderMap,
     Path(key): Path<String>,
 ) -> Result<Response, Problem> {
-    json_response(&gateway.control.revoke_key(&key, &by(&principal, &headers)?).await?)
+    json_response(
+        &gateway.control.revoke_key(&secrets::shown(&key), &by(&principal, &headers)?).await?,
+    )
 }

@@ -36,6 +36,7 @@ pub async fn status(
         "name": gateway.settings.server.name,
         "version": env!("CARGO_PKG_VERSION"),
         "data_url": gateway.urls.data,
+        "grpc_url": gateway.urls.grpc,
         "admin_url": gateway.urls.admin,
         "revision": snapshot.revision,
         "ready": gateway.is_ready(),

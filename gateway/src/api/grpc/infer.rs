@@ -84,7 +84,7 @@ fn foretell(
 ) -> Result<(), Problem> {
     let (own, ceiling) = (model.settings.timeout, gateway.settings.limits.max_timeout);
     let deadline = ask::deadline(&request.headers, arrived, own, ceiling)?;
-    match model.queue.foretell(&caller.party(None), deadline, Instant::now()) {
+    match course::foretell(gateway, caller, model, deadline) {
         Some(late) => Err(too_late(&model.name, late)),
         None => Ok(()),
     }

@@ -9,7 +9,7 @@ use http::request::Parts;
 use prost::Message as _;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tonic::{Request, Response, Status, Streaming};
-use weighbridge_config::settings::Priority;
+use weighbridge_config::ROOM_OF_A_TEXT;
 use weighbridge_grpc::inference::grpc_inference_service_server::GrpcInferenceService;
 use weighbridge_grpc::inference::model_metadata_response::TensorMetadata;
 use weighbridge_grpc::inference::{
@@ -23,12 +23,11 @@ use weighbridge_grpc::inference::{
 };
 
 use super::infer::infer;
-use super::{Entered, add_metadata, allowed};
+use super::{Entered, Streams, add_metadata, allowed};
 use crate::api::admit::Caller;
 use crate::api::metadata::{self, EXTENSIONS};
 use crate::api::triton::{config, log_settings, repository, statistics};
 use crate::edge::auth::{self, Principal};
-use crate::edge::body::metered::Account;
 use crate::edge::permits::BodyMemory;
 use crate::edge::problem::{Kind, Problem};
 use crate::gateway::Gateway;
@@ -62,9 +61,16 @@ fn said(text: &str) -> Option<&str> {
     Some(text).filter(|text| !text.is_empty())
 }
 
-/// The memory of a message that may have come packed: what it takes unpacked counts.
-fn unpacked(mut memory: BodyMemory, message: &ModelInferRequest) -> Result<BodyMemory, Problem> {
-    memory.hold(message.encoded_len() as u64)?;
+/// The place in memory of a message, which stays taken until the answer: in memory an element takes
+/// more than on the wire.
+fn decoded(mut memory: BodyMemory, message: &ModelInferRequest) -> Result<BodyMemory, Problem> {
+    let contents = message.inputs.iter().filter_map(|input| input.contents.as_ref());
+    let elements = contents.map(|of| {
+        let words = of.bool_contents.len() + of.int_contents.len() * 4 + of.uint_contents.len() * 4;
+        let wide = (of.int64_contents.len() + of.uint64_contents.len()) * 8;
+        words + wide + of.bytes_contents.len() * ROOM_OF_A_TEXT
+    });
+    memory.hold((message.encoded_len() + elements.sum::<usize>()) as u64)?;
     Ok(memory)
 }
 
@@ -81,14 +87,9 @@ impl InferenceService {
         let mut request = request.clone();
         request.extensions.insert(principal);
         let caller = Caller::enter(&self.0, &request.extensions)?;
-        let _memory = unpacked(memory, &message)?;
+        let _memory = decoded(memory, &message)?;
         let (response, _) = infer(&self.0, &caller, &request, message, arrived).await?;
         Ok(response)
-    }
-
-    /// An account for what comes next on a stream.
-    fn fresh_memory(&self) -> BodyMemory {
-        self.0.permits.body(&self.0.door.load().settings.limits, Priority::Normal)
     }
 
     /// KServe's requests have the name in Triton's first field.
@@ -169,8 +170,7 @@ impl GrpcInferenceService for InferenceService {
         let Some(Entered { caller, account, arrived }) = entered else {
             return Err(Problem::internal("a prediction came past its place").into());
         };
-        // Its place in memory stays taken until the answer.
-        let _memory = unpacked(account.take(caller.body(&self.0)), &message)?;
+        let _memory = decoded(account.take(caller.body(&self.0)), &message)?;
         let (response, headers) = infer(&self.0, &caller, &parts, message, arrived).await?;
         let mut response = Response::new(response);
         add_metadata(&mut response, headers);
@@ -185,7 +185,7 @@ impl GrpcInferenceService for InferenceService {
         request: Request<Streaming<ModelInferRequest>>,
     ) -> Result<Response<Self::ModelStreamInferStream>, Status> {
         let (mut parts, messages) = apart(request);
-        let Some(account) = parts.extensions.remove::<Account>() else {
+        let Some(Streams { caller, account }) = parts.extensions.remove() else {
             return Err(Problem::internal("a stream came past its account").into());
         };
         // That was the patience for the stream as a whole.
@@ -194,7 +194,7 @@ impl GrpcInferenceService for InferenceService {
         let (service, parts, tasks) = (self.clone(), Arc::new(parts), TaskTracker::new());
         let answer = move |message: Result<ModelInferRequest, Status>| {
             let (service, parts) = (service.clone(), Arc::clone(&parts));
-            let (arrived, memory) = (Instant::now(), account.take(service.fresh_memory()));
+            let (arrived, memory) = (Instant::now(), account.take(caller.body(&service.0)));
             let answer = async move {
                 // A message that cannot be read leaves nothing to go on with.
                 let message = message.map_err(|s| Status::from(Problem::of_status(&s)))?;

@@ -25,6 +25,8 @@ pub struct Status {
     pub name: String,
     pub version: String,
     pub data_url: String,
+    /// Where gRPC has a port of its own.
+    pub grpc_url: Option<String>,
     pub admin_url: String,
     /// The registry's, as this process serves it.
     pub revision: u64,

@@ -23,8 +23,9 @@ use crate::gateway::Gateway;
 use crate::rollout::coin::Coin;
 use crate::rollout::snapshot::ServedModel;
 use crate::rollout::trial::{Served, Unserved};
+use crate::serving::entry::Lane;
 use crate::serving::loaded::LoadedVersion;
-use crate::serving::queue::{Lane, TooLate};
+use crate::serving::not_taken::TooLate;
 use crate::serving::submit::{Job, SubmitError, submit};
 use crate::telemetry::events;
 
@@ -210,6 +211,17 @@ fn explain(routed: &Routed, error: SubmitError) -> Problem {
         }
         SubmitError::Stopped => Problem::new(Kind::Unavailable, "the gateway is going away"),
     }
+}
+
+/// Whether what a tenant has waiting already will take too long: known before its request is read.
+pub fn foretell(
+    gateway: &Gateway,
+    caller: &Caller,
+    model: &ServedModel,
+    deadline: Instant,
+) -> Option<TooLate> {
+    let is_busy = gateway.compute.free_slots() == 0;
+    model.queue.foretell(&caller.party(None), deadline, is_busy, Instant::now())
 }
 
 /// What is told to a request that would be answered after its deadline.

@@ -11,7 +11,7 @@ use crate::api::predict::course::Routed;
 use crate::edge::body::packing::Packing;
 use crate::edge::limit::Standings;
 use crate::rollout::trial::Served;
-use crate::serving::queue::Answer;
+use crate::serving::entry::Answer;
 use crate::serving::worker::millis;
 
 /// Where in a body with binary tensors the JSON ends, in bytes.

@@ -25,9 +25,9 @@ use crate::cli::{Cli, Command, operations};
 pub fn client(url: &str) -> Client {
     let settings = ClientSettings {
         url: url.to_owned(),
-        key: Secret::new("wbk_test"),
+        credential: Credential::Key(Secret::new("wbk_test")),
         url_source: ClientSource::File("data/admin-url".into()),
-        key_source: ClientSource::Variable("WEIGHBRIDGE_KEY"),
+        credential_source: ClientSource::Variable("WEIGHBRIDGE_KEY"),
     };
     Client::new(settings, &Trust::System).unwrap()
 }
@@ -261,12 +261,21 @@ fn a_file_without_certificates_is_wrong_usage() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let missing = file.path().join("missing");
     for (path, words) in [(file.path(), "no certificate in PEM"), (&missing, "cannot read")] {
-        let (key, source) = (Secret::new("k"), ClientSource::Flag("--url"));
-        let url = "https://127.0.0.1:1".to_owned();
-        let settings = ClientSettings { url, key, url_source: source.clone(), key_source: source };
-        let error = Client::new(settings, &Trust::SignedBy(path.to_owned())).unwrap_err();
+        let settings = |credential| ClientSettings {
+            url: "https://127.0.0.1:1".to_owned(),
+            credential,
+            url_source: ClientSource::Flag("--url"),
+            credential_source: ClientSource::Flag("--key"),
+        };
+        let key = settings(Credential::Key(Secret::new("k")));
+        let error = Client::new(key, &Trust::SignedBy(path.to_owned())).unwrap_err();
         assert_eq!(error.exit, Exit::WrongUsage);
         assert!(error.text.contains(words), "{error}");
+        let certificate = settings(Credential::Certificate(path.to_owned()));
+        let error = Client::new(certificate, &Trust::System).unwrap_err();
+        assert_eq!(error.exit, Exit::WrongUsage);
+        let words = words.replace("no certificate", "certificate and its private key");
+        assert!(error.text.contains(&words), "{error}");
     }
 }
 

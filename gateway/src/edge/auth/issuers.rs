@@ -69,11 +69,6 @@ struct Header {
     crit: Option<Value>,
 }
 
-#[derive(Debug, Deserialize)]
-struct Whose {
-    iss: String,
-}
-
 impl Issuers {
     /// The issuers of `settings`; those of `before` whose keys come from the same place keep
     /// the keys they have.
@@ -109,7 +104,7 @@ impl Issuers {
 
     /// Who a token is from; `now` in seconds since 1970.
     pub async fn principal(&self, token: &str, now: u64) -> Result<Principal, Refusal> {
-        let Some(remembered) = &self.remembered else { return Err(Refusal::WrongIssuer) };
+        let Some(remembered) = &self.remembered else { return Err(Refusal::NoIssuers) };
         let digest = Digest::of(token.as_bytes());
         if let Some(known) = remembered.get(&digest) {
             let keys = known.issuer.keys.current();
@@ -128,16 +123,28 @@ impl Issuers {
         let encoded = token.split('.').next().unwrap_or_default();
         let decoded = BASE64_URL_SAFE_NO_PAD.decode(encoded).map_err(|_| malformed())?;
         let header: Header = serde_json::from_slice(&decoded).map_err(|_| malformed())?;
-        let whose: Whose =
+        let said: Map<String, Value> =
             jsonwebtoken::dangerous::insecure_decode_claims(token).map_err(|_| malformed())?;
-        let issuer = self.by_iss.get(&whose.iss).ok_or(Refusal::WrongIssuer)?;
+        let iss = match said.get("iss") {
+            Some(Value::String(iss)) => iss,
+            Some(_) => return Err(Refusal::BadClaim("the token's claim iss is no text".into())),
+            None => return Err(Refusal::BadClaim("the token has no claim iss".into())),
+        };
+        let issuer = self.by_iss.get(iss).ok_or_else(|| Refusal::WrongIssuer(short(iss)))?;
+        for claim in ["exp", "nbf"] {
+            if said.get(claim).is_some_and(|time| !time.is_number()) {
+                let what = format!("the token's claim {claim} is no number of seconds");
+                return Err(Refusal::BadClaim(what));
+            }
+        }
         // Extensions that have to be understood: none are.
         if header.crit.is_some() {
             return Err(Refusal::Malformed(Cow::Borrowed("the token's header has \"crit\"")));
         }
-        let named = Algorithm::from_str(&header.alg).map_err(|_| Refusal::WrongAlgorithm)?;
+        let wrong_algorithm = || Refusal::WrongAlgorithm(short(&header.alg));
+        let named = Algorithm::from_str(&header.alg).map_err(|_| wrong_algorithm())?;
         if !issuer.settings.algorithms.iter().any(|allowed| algorithm(*allowed) == named) {
-            return Err(Refusal::WrongAlgorithm);
+            return Err(wrong_algorithm());
         }
         let (claims, keys) = issuer.check(token, &header, named).await?;
         let principal = issuer.principal(&claims)?;
@@ -160,7 +167,13 @@ impl Issuer {
             header.kid.is_none()
                 || keys.0.iter().any(|key| key.id.is_none() || key.id == header.kid)
         };
-        if !keys.as_ref().is_some_and(knows) {
+        // In a set that has ids a key without one is rather not the one that is meant: a newer set
+        // may tell.
+        let is_settled = |keys: &Arc<KeySet>| {
+            let has_ids = keys.0.iter().any(|key| key.id.is_some());
+            knows(keys) && (!has_ids || keys.0.iter().any(|key| key.id == header.kid))
+        };
+        if header.kid.is_some() && !keys.as_ref().is_some_and(is_settled) || keys.is_none() {
             keys = self.keys.renewed(keys.as_ref()).await;
         }
         let Some(keys) = keys else { return Err(Refusal::NoKeys(self.name.clone())) };
@@ -173,11 +186,11 @@ impl Issuer {
             .iter()
             .filter(|key| header.kid.is_none() || key.id.is_none() || key.id == header.kid);
         let validation = self.validation(named);
-        let mut refusal = Refusal::WrongAlgorithm;
+        let mut refusal = Refusal::WrongAlgorithm(short(&header.alg));
         for key in meant.filter(|key| key.algorithms.contains(&named)).take(MOST_TRIED) {
             match jsonwebtoken::decode(token, &key.key, &validation) {
                 Ok(decoded) => return Ok((decoded.claims, Arc::clone(&keys))),
-                Err(error) => refusal = refusal_of(error.kind()),
+                Err(error) => refusal = refusal_of(error.kind(), header),
             }
             // What another key cannot change.
             if refusal != Refusal::BadSignature {
@@ -227,6 +240,11 @@ impl Issuer {
     }
 }
 
+/// What came, for a sentence.
+fn short(came: &str) -> String {
+    came.chars().take(100).collect()
+}
+
 /// The library counts whole seconds.
 fn leeway_s(of: &settings::Issuer) -> u64 {
     of.leeway.as_secs_f64().ceil() as u64
@@ -244,13 +262,16 @@ fn scopes_of(claim: &Value) -> Scopes {
     words.filter_map(|word| word.parse::<Scope>().ok()).collect()
 }
 
-fn refusal_of(kind: &ErrorKind) -> Refusal {
+fn refusal_of(kind: &ErrorKind, header: &Header) -> Refusal {
     match kind {
         ErrorKind::ExpiredSignature => Refusal::ExpiredToken,
         ErrorKind::ImmatureSignature => Refusal::NotYetValid,
         ErrorKind::InvalidAudience => Refusal::WrongAudience,
-        ErrorKind::InvalidIssuer => Refusal::WrongIssuer,
-        ErrorKind::InvalidAlgorithm | ErrorKind::UnsupportedAlgorithm => Refusal::WrongAlgorithm,
+        // It is the one that the settings were found by.
+        ErrorKind::InvalidIssuer => Refusal::BadClaim("the token's claim iss is not right".into()),
+        ErrorKind::InvalidAlgorithm | ErrorKind::UnsupportedAlgorithm => {
+            Refusal::WrongAlgorithm(short(&header.alg))
+        }
         ErrorKind::MissingRequiredClaim(claim) => {
             Refusal::BadClaim(format!("the token has no claim {claim}"))
         }

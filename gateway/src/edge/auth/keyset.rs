@@ -27,6 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const LARGEST: usize = 1 << 20;
 /// The shortest secret for HS256: RFC 7518, 3.2.
 const SHORTEST_SECRET: usize = 32;
+/// In the first line of every private key in PEM.
+const PRIVATE: &[u8] = b"PRIVATE KEY-----";
 
 /// A key that checks signatures.
 pub struct VerifyKey {
@@ -59,6 +61,8 @@ struct State {
     tried: Option<Instant>,
     /// Of the bytes that were read last, whether they could be used or not.
     seen: Option<Digest>,
+    /// Times in a row that the file could not be read.
+    missed: u32,
 }
 
 impl Keys {
@@ -158,9 +162,26 @@ impl Keys {
             KeySource::File(path) => {
                 let path = path.clone();
                 let read = tokio::task::spawn_blocking(move || read(&path)).await;
-                // A file that is being replaced is missing for a moment.
-                let Ok(Ok(bytes)) = read else { return };
-                Ok(bytes)
+                match read {
+                    Ok(Ok(bytes)) => {
+                        state.missed = 0;
+                        Ok(bytes)
+                    }
+                    Ok(Err(error)) => {
+                        // A file that is being replaced is missing for a moment.
+                        state.missed = state.missed.saturating_add(1);
+                        if state.missed == 2 {
+                            let (issuer, error) = (&self.name, format!("{error:#}"));
+                            tracing::warn!(
+                                issuer,
+                                error,
+                                "the keys cannot be had: those in force stay"
+                            );
+                        }
+                        return;
+                    }
+                    Err(_) => return,
+                }
             }
             KeySource::Url(url) => self.fetch(url.clone()).await,
         };
@@ -234,6 +255,10 @@ fn parse(bytes: &[u8], allowed: &[settings::Algorithm]) -> Result<KeySet, String
 }
 
 fn pem(text: &[u8], allowed: &[Algorithm]) -> Result<VerifyKey, String> {
+    // The library reads a private key of RSA and finds every signature wrong.
+    if text.windows(PRIVATE.len()).any(|part| part == PRIVATE) {
+        return Err("a private key came, wanted the public one".to_owned());
+    }
     type Reader = fn(&[u8]) -> jsonwebtoken::errors::Result<DecodingKey>;
     let kinds: [(Reader, &[Algorithm]); 3] = [
         (DecodingKey::from_rsa_pem, &[Algorithm::RS256, Algorithm::PS256]),
@@ -297,5 +322,22 @@ pub fn algorithm(name: settings::Algorithm) -> Algorithm {
 impl std::fmt::Debug for VerifyKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "VerifyKey({:?} {:?})", self.id, self.algorithms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_private_key_is_no_key_to_check_with() {
+        let allowed = [settings::Algorithm::Rs256];
+        for kind in ["PRIVATE KEY", "RSA PRIVATE KEY"] {
+            let pem = format!("-----BEGIN {kind}-----\nAAAA\n-----END {kind}-----\n");
+            let refused = parse(pem.as_bytes(), &allowed).unwrap_err();
+            assert!(refused.contains("private key"), "{refused}");
+        }
+        let neither = b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n";
+        assert!(parse(neither, &allowed).unwrap_err().contains("wanted a PEM public key"));
     }
 }

@@ -15,8 +15,12 @@ pub enum Refusal {
     ExpiredToken,
     NotYetValid,
     WrongAudience,
-    WrongIssuer,
-    WrongAlgorithm,
+    /// The one that came.
+    WrongIssuer(String),
+    /// There is a token, and no issuer is known.
+    NoIssuers,
+    /// The one that came.
+    WrongAlgorithm(String),
     /// No key of the issuer is known by the token's key id.
     UnknownKeyId,
     BadSignature,
@@ -42,8 +46,8 @@ impl Refusal {
             Self::ExpiredToken => "expired_token",
             Self::NotYetValid => "not_yet_valid",
             Self::WrongAudience => "wrong_audience",
-            Self::WrongIssuer => "wrong_issuer",
-            Self::WrongAlgorithm => "wrong_algorithm",
+            Self::WrongIssuer(_) | Self::NoIssuers => "wrong_issuer",
+            Self::WrongAlgorithm(_) => "wrong_algorithm",
             Self::UnknownKeyId => "unknown_key_id",
             Self::BadSignature => "bad_signature",
             Self::BadClaim(_) => "bad_claim",
@@ -72,9 +76,14 @@ impl Refusal {
             Self::ExpiredToken => "the token has expired (exp)".into(),
             Self::NotYetValid => "the token is not valid yet (nbf)".into(),
             Self::WrongAudience => "the token is for somebody else (aud)".into(),
-            Self::WrongIssuer => "tokens of this issuer are not accepted (iss)".into(),
-            Self::WrongAlgorithm => {
-                "tokens of this issuer are not accepted with this algorithm (alg)".into()
+            Self::WrongIssuer(came) => {
+                format!("tokens of the issuer \"{came}\" are not accepted (iss)").into()
+            }
+            Self::NoIssuers => {
+                "this is no key, and the settings name no issuer of tokens ([issuers.…])".into()
+            }
+            Self::WrongAlgorithm(came) => {
+                format!("tokens of this issuer are not accepted with \"{came}\" (alg)").into()
             }
             Self::UnknownKeyId => "the issuer has no key of this id (kid)".into(),
             Self::BadSignature => "the signature of the token is not right".into(),

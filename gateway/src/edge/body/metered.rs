@@ -23,29 +23,50 @@ pub struct Account(Arc<Mutex<Held>>);
 struct Held {
     memory: BodyMemory,
     bytes: u64,
+    /// Of them, those that belong to the next message.
+    rest: u64,
 }
 
 impl Account {
     /// An account with nothing in it.
     pub fn new(memory: BodyMemory) -> Self {
-        Self(Arc::new(Mutex::new(Held { memory, bytes: 0 })))
+        Self(Arc::new(Mutex::new(Held { memory, bytes: 0, rest: 0 })))
     }
 
     /// The memory of what has come; `fresh` counts what comes from now on.
     pub fn take(&self, fresh: BodyMemory) -> BodyMemory {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        held.bytes = 0;
-        std::mem::replace(&mut held.memory, fresh)
+        held.bytes = std::mem::take(&mut held.rest);
+        let before = std::mem::replace(&mut held.memory, fresh);
+        let rest = held.bytes;
+        // Where there is no room the next frame is told.
+        let _ = held.memory.hold(rest);
+        before
     }
 
-    fn is_empty(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).bytes == 0
+    /// A message is whole; so much of the next one has come with it.
+    pub(super) fn leaves(&self, rest: u64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).rest = rest;
+    }
+
+    /// As [`Account::leaves`], of a message that need not be counted any longer.
+    pub(super) fn passes(&self, rest: u64) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.bytes = rest;
+        held.memory.keep(rest);
     }
 
     fn came(&self, bytes: usize) -> Result<(), Problem> {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         held.bytes += bytes as u64;
         let all = held.bytes;
+        held.memory.hold(all)
+    }
+
+    /// What has come takes so many bytes more, for now.
+    pub(super) fn hold(&self, more: u64) -> Result<(), Problem> {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = held.bytes + more;
         held.memory.hold(all)
     }
 }
@@ -67,6 +88,8 @@ pub struct Metered {
     sleep: Pin<Box<Sleep>>,
     /// A stream ends here, between two messages, when the gateway does.
     closing: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// Nothing of a message has come.
+    is_between: bool,
 }
 
 impl fmt::Debug for Metered {
@@ -79,7 +102,7 @@ impl Metered {
     /// `body`, counted in `account`.
     pub fn new(body: Body, account: Account, patience: Patience) -> Self {
         let sleep = Box::pin(tokio::time::sleep_until(next(patience).into()));
-        Self { body, account, patience, sleep, closing: None }
+        Self { body, account, patience, sleep, closing: None, is_between: true }
     }
 
     /// The same, ending with `closing` when nothing of a message has come.
@@ -87,16 +110,25 @@ impl Metered {
         Self { closing: Some(Box::pin(closing)), ..self }
     }
 
+    pub(super) fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// Whether the next frame begins a message.
+    pub(super) fn set_between(&mut self, is_between: bool) {
+        self.is_between = is_between;
+    }
+
     /// Nothing has come for now.
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let is_between = self.patience.until.is_none() && self.account.is_empty();
-        if is_between {
+        if self.is_between {
             let closing = self.closing.as_mut().map(|closing| closing.as_mut().poll(cx));
-            return if closing.is_some_and(|c| c.is_ready()) {
-                Poll::Ready(None)
-            } else {
-                Poll::Pending
-            };
+            if closing.is_some_and(|c| c.is_ready()) {
+                return Poll::Ready(None);
+            }
+            if self.patience.until.is_none() {
+                return Poll::Pending;
+            }
         }
         if self.sleep.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
@@ -161,7 +193,7 @@ mod tests {
 
     fn account() -> (Account, impl Fn() -> BodyMemory) {
         let permits = Arc::new(Permits::default());
-        let fresh = move || permits.body(&Limits::default(), Priority::Normal);
+        let fresh = move || permits.body(&Limits::default(), Priority::Normal, &"".into());
         (Account::new(fresh()), fresh)
     }
 
@@ -178,6 +210,7 @@ mod tests {
         for patience in [Patience { still: STILL, until: None }, Patience { still: STILL, until }] {
             let mut body = Metered::new(said(vec!["half"]), account.clone(), patience);
             assert!(body.frame().await.unwrap().is_ok());
+            body.set_between(false);
             let status = body.frame().await.unwrap().unwrap_err();
             assert_eq!(status.code(), tonic::Code::DeadlineExceeded);
         }

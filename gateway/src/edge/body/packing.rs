@@ -5,7 +5,6 @@ use std::io::{self, Read as _, Write as _};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 
-use crate::edge::permits::BodyMemory;
 use crate::edge::problem::{Kind, Problem};
 
 /// How a body is packed.
@@ -51,7 +50,8 @@ impl Packing {
         Ok(packing)
     }
 
-    fn named(name: &str) -> Option<Self> {
+    /// The packing of this name.
+    pub fn named(name: &str) -> Option<Self> {
         match name {
             "" | "identity" => Some(Self::Plain),
             "gzip" | "x-gzip" => Some(Self::Gzip),
@@ -97,16 +97,16 @@ impl Packing {
     }
 
     /// Unpacks at most `limit` bytes, and at most `ratio` times those that came: what a few bytes
-    /// blow up to is no request.
+    /// blow up to is no request. `hold` is told how many bytes have been unpacked so far.
     pub fn unpack(
         self,
         packed: &[u8],
         limit: u64,
         ratio: u32,
-        memory: &mut BodyMemory,
+        mut hold: impl FnMut(u64) -> Result<(), Problem>,
     ) -> Result<Bytes, Problem> {
-        /// Small bodies may well be mostly repetition.
-        const ALWAYS: u64 = 64 * 1024;
+        /// Small bodies may well be mostly repetition: masks, and batches that are filled up.
+        const ALWAYS: u64 = 1 << 20;
         const STEP: usize = 64 * 1024;
         let unreadable = |error: io::Error| {
             Problem::new(Kind::InvalidRequest, format!("the packed body cannot be read: {error}"))
@@ -146,7 +146,7 @@ impl Packing {
                 };
                 return Err(Problem::new(Kind::BodyTooLarge, detail));
             }
-            memory.hold((packed.len() + whole.len()) as u64)?;
+            hold(whole.len() as u64)?;
         }
     }
 

@@ -32,9 +32,9 @@ async fn read_beside(
     limits: &Limits,
 ) -> Result<Vec<u8>, Kind> {
     let permits = Arc::new(Permits::default());
-    let mut other = permits.body(limits, Priority::High);
+    let mut other = permits.body(limits, Priority::High, &"other".into());
     other.hold(others).unwrap();
-    let memory = permits.body(limits, Priority::High);
+    let memory = permits.body(limits, Priority::High, &"".into());
     let mut headers = HeaderMap::new();
     if !encoding.is_empty() {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_str(encoding).unwrap());
@@ -73,7 +73,7 @@ async fn a_body_that_trickles_is_given_up_at_the_deadline() {
         tokio::time::sleep(Duration::from_secs(20)).await;
         Some((Ok::<_, std::io::Error>(Bytes::from_static(b"a")), ()))
     });
-    let memory = Arc::new(Permits::default()).body(&limits(1000), Priority::High);
+    let memory = Arc::new(Permits::default()).body(&limits(1000), Priority::High, &"".into());
     let deadline = tokio::time::Instant::now().into_std() + Duration::from_secs(100);
     let read =
         read(Body::from_stream(trickle), &HeaderMap::new(), &limits(1000), deadline, memory).await;

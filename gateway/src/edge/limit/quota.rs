@@ -54,6 +54,8 @@ pub struct UsedUp {
     pub unit: &'static str,
     pub limit: u64,
     pub used: u64,
+    /// Of the request.
+    pub more: u64,
     /// Until the next day begins.
     pub reset: Duration,
 }
@@ -85,7 +87,7 @@ impl Quotas {
         for (unit, limit, used, more) in wanted {
             if let Some(limit) = limit.filter(|limit| used.saturating_add(more) > *limit) {
                 let reset = Duration::from_millis(DAY_MS - now_ms % DAY_MS);
-                return Err(UsedUp { unit, limit, used, reset });
+                return Err(UsedUp { unit, limit, used, more, reset });
             }
         }
         let is_full = today.tenants.len() >= MOST_TENANTS;

@@ -5,7 +5,7 @@ use crate::serving::submit::{Job, SubmitError, submit};
 use crate::serving::testing::{Echo, Gated, batching, job, room, until, values, version};
 use tokio::task::JoinHandle;
 
-type Outcome = Result<crate::serving::queue::Answer, SubmitError>;
+type Outcome = Result<crate::serving::entry::Answer, SubmitError>;
 
 /// A version whose runs hang until the fault is ended.
 fn hanging() -> (Arc<LoadedVersion>, Arc<Fault>) {

@@ -2,6 +2,7 @@ use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
+use weighbridge_config::settings::Priority;
 
 use super::*;
 use crate::serving::testing::{Echo, Gated, batching, job, room, values, version};
@@ -264,6 +265,26 @@ async fn a_full_queue_makes_room_for_who_has_less_in_it() {
     assert!(join_all(other).await.into_iter().all(|answer| answer.unwrap().is_ok()));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_larger_than_the_queue_is_in_nobodys_way() {
+    let held = Held::start().await;
+    let small = Batching { max_queue_size: 4, ..batching(2) };
+    let large: Vec<f32> = (0..20).map(|n| n as f32).collect();
+    let bulk = held.submit_as(party("bulk"), small, &large);
+    held.until_waiting(20).await;
+    // Another one does not come in beside it.
+    let refused = held.submit_as(party("other"), small, &large).await.unwrap();
+    assert!(matches!(refused, Err(SubmitError::Full(_))), "{refused:?}");
+    let others: Vec<_> =
+        (0..4).map(|n| held.submit_as(party("other"), small, &[n as f32])).collect();
+    held.until_waiting(24).await;
+    let more = held.submit_as(party("other"), small, &[9.0]).await.unwrap();
+    assert!(matches!(more, Err(SubmitError::Full(_))), "{more:?}");
+    drop(held.open);
+    assert!(join_all(others).await.into_iter().all(|answer| answer.unwrap().is_ok()));
+    assert_eq!(values(&bulk.await.unwrap().unwrap().outputs), large);
+}
+
 /// Waits until so many have ended.
 async fn wait_for<T>(handles: &[tokio::task::JoinHandle<T>], count: usize) -> usize {
     crate::serving::testing::until(|| {
@@ -279,12 +300,12 @@ async fn what_would_wait_past_its_deadline_is_not_taken() {
     let model = version(Arc::new(Echo::default()), false);
     let limited = Duration::from_millis(50);
     let mut receivers = Vec::new();
-    let mut push = |deadline: Duration, share: f64, now: Instant| {
+    let mut push = |deadline: Duration, priority: Priority, now: Instant| {
         let (reply, receiver) = oneshot::channel();
         receivers.push(receiver);
         let Job { version, inputs, rows, lane, .. } = job(&model, &[1.0]);
         let (arrived, deadline) = (now, now + deadline);
-        let party = Party { share, ..Party::default() };
+        let party = Party { priority, ..Party::default() };
         let entry = Entry {
             version,
             inputs,
@@ -294,27 +315,34 @@ async fn what_would_wait_past_its_deadline_is_not_taken() {
             deadline,
             lane,
             party,
+            is_beyond: false,
             place: Place::default(),
             reply,
         };
-        queue.push(entry, 1000, now)
+        queue.push(entry, 1000, true, now)
     };
     let mut now = Instant::now();
     for _ in 0..40 {
-        push(Duration::from_secs(60), 1.0, now).expect("nothing is known of the queue");
+        push(Duration::from_secs(60), Priority::Normal, now)
+            .expect("nothing is known of the queue");
     }
     // One row each 10 ms, and 20 rows wait: 200 ms.
     for _ in 0..20 {
         now += Duration::from_millis(10);
         queue.take(now);
     }
-    let refused = push(limited, 1.0, now).unwrap_err();
+    let refused = push(limited, Priority::Normal, now).unwrap_err();
     let NotTaken::TooLate(TooLate { wait, left }) = refused else { panic!("{refused:?}") };
     assert!((180..=220).contains(&wait.as_millis()), "{wait:?}");
     assert_eq!(left, limited);
-    assert!(push(Duration::from_millis(300), 1.0, now).is_ok());
+    assert!(push(Duration::from_millis(300), Priority::Normal, now).is_ok());
     // Low priority is shed earlier.
-    assert!(push(Duration::from_millis(300), 0.5, now).is_err());
+    assert!(push(Duration::from_millis(300), Priority::Low, now).is_err());
     assert_eq!(queue.rows(), 21);
+    // What waits of higher priority is before it, unless it waits for its batch to grow.
+    let low = Party { priority: Priority::Low, ..party("low") };
+    let foretold = |is_busy| queue.foretell(&low, now + Duration::from_millis(300), is_busy, now);
+    assert!(foretold(true).is_some());
+    assert_eq!(foretold(false), None);
     drop(compute);
 }

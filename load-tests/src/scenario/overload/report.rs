@@ -10,7 +10,7 @@ use crate::scenario::bounds::Bound;
 use crate::scenario::load::Account;
 use crate::scenario::plot::{self, Chart, Line, Panel};
 
-use super::{Priorities, Ramp, SETTINGS, Setting, Step};
+use super::{Priorities, Ramp, SETTINGS, Setting, Step, TURNS, Turn, highest};
 
 /// Of the best step's goodput, what has to be left of it at the highest.
 const LEFT_PERCENT: f64 = 90.0;
@@ -33,6 +33,7 @@ pub struct Report {
     pub saturation: Spread,
     pub bounds: Vec<Bound>,
     pub ramps: Vec<Ramp>,
+    pub turns: Vec<Turn>,
 }
 
 impl Report {
@@ -42,6 +43,7 @@ impl Report {
         models: String,
         saturation: Spread,
         ramps: Vec<Ramp>,
+        turns: Vec<Turn>,
     ) -> Self {
         let deadline_ms = setting.deadline.as_secs_f64() * 1e3;
         Self {
@@ -52,8 +54,9 @@ impl Report {
             window_s: setting.window.as_secs_f64(),
             deadline_ms,
             saturation,
-            bounds: bounds(&ramps, saturation.max, deadline_ms, plan.wanted_runs()),
+            bounds: bounds(&ramps, &turns, saturation.max, deadline_ms, plan.wanted_runs()),
             ramps,
+            turns,
         }
     }
 
@@ -65,16 +68,9 @@ impl Report {
             is_guide,
             points,
         };
-        // Over several ramps: the median at each step.
         let over = |figure: fn(&Step) -> f64| -> Vec<(f64, f64)> {
-            let Some(first) = self.ramps.first() else { return Vec::new() };
-            let places = first.steps.iter().enumerate();
-            let points = places.filter_map(|(place, step)| {
-                let here = || self.ramps.iter().filter_map(move |ramp| ramp.steps.get(place));
-                let y = Spread::of(here().map(figure))?.median;
-                Some((step.factor * self.saturation.max, y))
-            });
-            points.collect()
+            let points = medians(&self.ramps, figure).into_iter();
+            points.map(|(factor, y)| (factor * self.saturation.max, y)).collect()
         };
         let answered = |figure: fn(&Step) -> f64| -> Vec<(f64, f64)> {
             // Where nothing was answered there is no latency.
@@ -126,24 +122,45 @@ impl Report {
     }
 }
 
-/// Goodput at the highest step over that of the best, in percent.
-fn left(ramp: &Ramp) -> Option<f64> {
-    let best = ramp.steps.iter().map(|step| step.account.goodput).reduce(f64::max)?;
-    (best > 0.0).then_some(100.0 * ramp.steps.last()?.account.goodput / best)
+/// For each factor the median of a figure over the ramps.
+fn medians(ramps: &[Ramp], figure: fn(&Step) -> f64) -> Vec<(f64, f64)> {
+    let Some(first) = ramps.first() else { return Vec::new() };
+    let points = first.steps.iter().enumerate().filter_map(|(place, step)| {
+        let here = ramps.iter().filter_map(move |ramp| ramp.steps.get(place));
+        Some((step.factor, Spread::of(here.map(figure))?.median))
+    });
+    points.collect()
 }
 
-fn bounds(ramps: &[Ramp], saturation: f64, deadline_ms: f64, wanted: usize) -> Vec<Bound> {
-    let factor = ramps.iter().filter_map(|ramp| ramp.steps.last()).map(|step| step.factor);
-    let top = format!("at {} times saturation", factor.fold(0.0, f64::max));
-    // A ramp without any answer has kept nothing. One ramp alone may meet a neighbour's work.
-    let mut lefts: Vec<f64> = ramps.iter().map(|ramp| left(ramp).unwrap_or(0.0)).collect();
-    lefts.sort_by(f64::total_cmp);
-    let median = lefts.get(lefts.len().saturating_sub(1) / 2).copied();
-    let spread = lefts.iter().map(|left| format!("{left:.1}")).collect::<Vec<_>>().join(", ");
-    // A ramp without an answer has no p99; its goodput is missed already.
+/// The factor with the best goodput.
+pub(super) fn best_factor(ramps: &[Ramp]) -> Option<f64> {
+    let goodput = medians(ramps, |step| step.account.goodput).into_iter();
+    goodput.max_by(|one, other| one.1.total_cmp(&other.1)).map(|(factor, _)| factor)
+}
+
+fn bounds(
+    ramps: &[Ramp],
+    turns: &[Turn],
+    saturation: f64,
+    deadline_ms: f64,
+    wanted: usize,
+) -> Vec<Bound> {
+    let best = best_factor(ramps);
+    let highest = highest(ramps);
+    let top = format!("at {} times saturation", highest.unwrap_or(0.0));
+    // Without any answer nothing is left.
+    let lefts = || turns.iter().map(|turn| turn.left().unwrap_or(0.0));
+    let mut median = Spread::of(lefts()).map(|spread| spread.median);
+    if best == highest && highest.is_some() {
+        median = Some(100.0);
+    }
+    let spread = lefts().map(|left| format!("{left:.1}")).collect::<Vec<_>>().join(", ");
+    let of_turns = turns.iter().flat_map(|turn| [&turn.best, &turn.highest]);
+    // Without an answer there is no p99; the goodput is missed already.
     let slowest = ramps
         .iter()
         .filter_map(|ramp| ramp.steps.last())
+        .chain(turns.iter().map(|turn| &turn.highest))
         .filter(|step| step.account.accepted > 0)
         .map(|step| step.account.from_intended.p99_ms)
         .reduce(f64::max);
@@ -151,6 +168,7 @@ fn bounds(ramps: &[Ramp], saturation: f64, deadline_ms: f64, wanted: usize) -> V
         let steps = ramp.steps.iter().map(|step| &step.account);
         steps.chain([&ramp.priorities.high, &ramp.priorities.low])
     });
+    let accounts = accounts.chain(of_turns.map(|step| &step.account));
     let improper = accounts.map(|account| account.improper).sum();
     let asked: u64 = ramps.iter().map(|ramp| ramp.liveness.asked).sum();
     let answered: u64 = ramps.iter().map(|ramp| ramp.liveness.answered).sum();
@@ -159,14 +177,17 @@ fn bounds(ramps: &[Ramp], saturation: f64, deadline_ms: f64, wanted: usize) -> V
         .iter()
         .map(|ramp| ramp.priorities.high.favoured_over(&ramp.priorities.low).unwrap_or(0.0))
         .collect();
-    let best = ramps
+    let most = ramps
         .iter()
         .flat_map(|ramp| &ramp.steps)
         .map(|step| 100.0 * step.account.goodput / saturation)
         .reduce(f64::max);
-    vec![
+    let mut bounds = vec![
         Bound::at_least(
-            format!("goodput {top}, percent of the best step's, median of ({spread})"),
+            format!(
+                "goodput {top}, percent of that at {}, median of ({spread})",
+                best.unwrap_or(0.0)
+            ),
             LEFT_PERCENT,
             median,
         ),
@@ -183,9 +204,13 @@ fn bounds(ramps: &[Ramp], saturation: f64, deadline_ms: f64, wanted: usize) -> V
             FAVOUR,
             favours.into_iter().reduce(f64::min),
         ),
-        Bound::at_most("the best step's goodput, percent of saturation", MOST_PERCENT, best),
+        Bound::at_most("the best step's goodput, percent of saturation", MOST_PERCENT, most),
         Bound::in_all("ramps done", ramps.len(), wanted),
-    ]
+    ];
+    if best != highest {
+        bounds.push(Bound::in_all("turns done", turns.len(), TURNS * wanted));
+    }
+    bounds
 }
 
 /// What the columns of [`Step::line`] are.
@@ -277,6 +302,12 @@ impl fmt::Display for Report {
             for example in &ramp.examples {
                 writeln!(f, "  {example}")?;
             }
+        }
+        if !self.turns.is_empty() {
+            writeln!(f, "\nthe best rate and the highest by turns\n{COLUMNS}")?;
+        }
+        for Turn { best, highest } in &self.turns {
+            writeln!(f, "{}\n{}", best.line(), highest.line())?;
         }
         writeln!(
             f,
