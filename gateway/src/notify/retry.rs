@@ -156,7 +156,7 @@ async fn stopped(stop: &CancellationToken, grace: Duration) {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
+    use std::cell::{Cell, RefCell};
 
     use proptest::prelude::*;
 
@@ -261,6 +261,25 @@ mod tests {
         let ((), ending) = tokio::join!(hold, retry(&Pace::USUAL, &slots, &stop, delivered));
         assert_eq!((ending.outcome, ending.attempts), (Outcome::Delivered, 1));
         assert_eq!(began.elapsed(), Duration::from_secs(60));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_attempts_are_under_way_than_there_are_slots() {
+        let (slots, stop, began) = (Semaphore::new(2), CancellationToken::new(), Instant::now());
+        let (under_way, most) = (Cell::new(0), Cell::new(0));
+        let delivery = || {
+            retry(&Pace::USUAL, &slots, &stop, async || {
+                under_way.set(under_way.get() + 1);
+                most.set(most.get().max(under_way.get()));
+                sleep(Duration::from_secs(1)).await;
+                under_way.set(under_way.get() - 1);
+                Attempt::Delivered
+            })
+        };
+        let deliveries = (0..5).map(|_| delivery());
+        let endings = futures_util::future::join_all(deliveries).await;
+        assert!(endings.iter().all(|ending| ending.outcome == Outcome::Delivered), "{endings:?}");
+        assert_eq!((most.get(), began.elapsed()), (2, Duration::from_secs(3)));
     }
 
     proptest! {
