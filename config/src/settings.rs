@@ -156,6 +156,8 @@ pub struct Limits {
     pub header_read_timeout: Duration,
     /// How long a body may stand still while it arrives.
     pub body_read_timeout: Duration,
+    /// How long an answer may wait for its client to read on.
+    pub answer_timeout: Duration,
     /// The most connections that are open at once, per listener.
     pub max_connections: u32,
     /// The ceiling of `x-request-timeout-ms`.

@@ -126,6 +126,7 @@ pub async fn serve(
     let limits = ConnectionLimits {
         max_connections: gateway.settings.limits.max_connections,
         header_read_timeout: gateway.settings.limits.header_read_timeout,
+        answer_timeout: gateway.settings.limits.answer_timeout,
         headers: gateway.settings.limits.headers.as_usize(),
         max_streams: gateway.settings.limits.max_streams,
     };

@@ -1,6 +1,7 @@
 //! Everything between a socket and a handler, one file per concern; [`stack`] puts them in
 //! order.
 
+pub mod answer;
 pub mod auth;
 pub mod body;
 pub mod door;

@@ -4,6 +4,7 @@
 mod bad_input;
 mod bad_models;
 mod batching;
+mod connections;
 mod crashes;
 mod demo;
 mod engines;

@@ -69,6 +69,7 @@ impl Default for Limits {
             upload: ByteSize::gib(2),
             header_read_timeout: Duration::from_secs(10),
             body_read_timeout: Duration::from_secs(30),
+            answer_timeout: Duration::from_secs(60),
             max_connections: 10_000,
             max_timeout: Duration::from_secs(5 * 60),
             headers: ByteSize::kib(32),

@@ -186,9 +186,13 @@ pub(super) static TABLE: &[Setting] = &[
         "How long the head of a request may take to arrive: ends connections that trickle."),
     setting!(live duration limits.body_read_timeout, MS..=HOUR,
         "How long a body may stand still while it arrives; a slow but steady upload is not cut."),
+    setting!(duration limits.answer_timeout, MS..=HOUR,
+        "How long an answer may wait for its client to read on: then it is given up, and the\n\
+         memory that it takes is free again."),
     setting!(whole limits.max_connections, "connections", 1..=1_000_000,
-        "The most connections open at once on a listener. Each takes a file descriptor: raise\n\
-         the limit of the process too."),
+        "The most connections open at once on a listener; beyond it those on which nothing is\n\
+         asked give way to newcomers. Each takes a file descriptor: raise the limit of the\n\
+         process too."),
     setting!(duration limits.max_timeout, MS..=HOUR,
         "The most that a request may ask for with x-request-timeout-ms."),
     setting!(size limits.headers, ByteSize::kib(8)..=ByteSize::mib(1),

@@ -18,7 +18,7 @@ use crate::edge::door::Door;
 use crate::edge::limit::quota::{Charge, UsedUp};
 use crate::edge::limit::rate::Outcome;
 use crate::edge::limit::{self, Standings, Tier, Unit};
-use crate::edge::permits::{BodyMemory, Permit};
+use crate::edge::permits::{BodyMemory, Carried, Permit};
 use crate::edge::problem::{Kind, Problem};
 use crate::gateway::Gateway;
 use crate::now_ms;
@@ -32,7 +32,7 @@ pub struct Caller {
     pub door: Arc<Door>,
     tier: Arc<Tier>,
     tenant: Arc<str>,
-    _permit: Option<Permit>,
+    permit: Option<Arc<Permit>>,
 }
 
 /// A request that was counted.
@@ -53,12 +53,12 @@ impl Caller {
         let tier = Arc::clone(door.tiers.get(&who.tier));
         let class = tier.settings.priority;
         let permit = gateway.permits.enter(&door.settings.limits, class, &who.tenant)?;
-        Ok(Self { tier, tenant: Arc::clone(&who.tenant), door, _permit: Some(permit) })
+        Ok(Self { tier, tenant: Arc::clone(&who.tenant), door, permit: Some(Arc::new(permit)) })
     }
 
     /// The same without a place among the requests in hand.
     pub fn without_place(self) -> Self {
-        Self { _permit: None, ..self }
+        Self { permit: None, ..self }
     }
 
     fn class(&self) -> Priority {
@@ -68,6 +68,20 @@ impl Caller {
     /// An account for the body.
     pub fn body(&self, gateway: &Gateway) -> BodyMemory {
         gateway.permits.body(&self.door.settings.limits, self.class(), &self.tenant)
+    }
+
+    /// What an answer of so many bytes holds until it is handed over: the place of its request,
+    /// and `memory`.
+    pub fn carried(&self, mut memory: BodyMemory, bytes: u64) -> Carried {
+        memory.turn_to(bytes);
+        Carried::new(self.permit.clone(), memory)
+    }
+
+    /// `response` with what it holds.
+    pub fn carry(&self, memory: BodyMemory, mut response: Response) -> Response {
+        let bytes = http_body::Body::size_hint(response.body()).lower();
+        response.extensions_mut().insert(self.carried(memory, bytes));
+        response
     }
 
     /// How the compute threads know this caller, or a request of it that has asked for the class
@@ -116,14 +130,16 @@ impl Caller {
     }
 }
 
-/// The layer of small calls with a body: each takes a place among the requests in hand.
+/// The layer of calls that predict nothing, with a body or with an answer that may be large: each
+/// takes a place among the requests in hand.
 pub async fn placed(
     State(gateway): State<Arc<Gateway>>,
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let _caller = Caller::enter(&gateway, request.extensions())?;
-    Ok(next.run(request).await)
+    let caller = Caller::enter(&gateway, request.extensions())?;
+    let response = next.run(request).await;
+    Ok(caller.carry(caller.body(&gateway), response))
 }
 
 fn used_up(used: UsedUp) -> Problem {

@@ -29,7 +29,7 @@ use crate::edge::problem::{Kind, Problem};
 use crate::gateway::Gateway;
 use crate::rollout::snapshot::ServedModel;
 use crate::serving::loaded::LoadedVersion;
-use course::{Stop, Undecided, named, route, run, too_late};
+use course::{Answered, Stop, Undecided, named, route, run, too_late};
 use respond::{JSON_LENGTH, respond};
 
 /// Bodies up to this have mostly come with the head of their request, in bytes.
@@ -173,7 +173,7 @@ async fn infer(
         let decode = || decode(&held.bytes, json_length, version);
         let decoded = relieved(held.bytes.len(), decode)?;
         // Its place in memory stays taken until the answer.
-        let _memory = held.into_memory(&decoded.inputs).map_err(Stop::from)?;
+        let memory = held.into_memory(&decoded.inputs).map_err(Stop::from)?;
         let (id, is_binary) = (decoded.id.clone(), decoded.wants_binary());
         let answered = course::answer(gateway, caller, early, decoded).await?;
         let response = v2::InferResponse {
@@ -183,13 +183,8 @@ async fn infer(
             outputs: &answered.outputs(by_label, is_binary),
         };
         let encoded = v2::encode(&response);
-        Ok(respond(
-            &answered.routed,
-            &answered.served,
-            answered.standings,
-            encoded,
-            accepted(&parts),
-        ))
+        let Answered { routed, served, standings, .. } = answered;
+        Ok(caller.carry(memory, respond(&routed, &served, standings, encoded, accepted(&parts))))
     };
     answered.await.map_err(|stop: Stop| stop.told(model))
 }
@@ -249,7 +244,7 @@ async fn predict(
         };
         let decoded = relieved(held.bytes.len(), decode);
         let (form, inputs) = decoded.inspect_err(|_| routed.refused())?;
-        let _memory = held.into_memory(&inputs).map_err(Stop::from)?;
+        let memory = held.into_memory(&inputs).map_err(Stop::from)?;
         let rows = inputs.first().map_or(1, |input| input.tensor.rows());
         let (served, standings) = run(gateway, caller, None, &routed, inputs).await?;
         let by_label = by_label || verb == Verb::Classify;
@@ -265,7 +260,7 @@ async fn predict(
         // It was counted with its answer.
         let body = body.map_err(|e| Stop::Failed(e.into()))?;
         let encoded = Encoded { body, json_length: None };
-        Ok(respond(&routed, &served, standings, encoded, accepted(&parts)))
+        Ok(caller.carry(memory, respond(&routed, &served, standings, encoded, accepted(&parts))))
     };
     answered.await.map_err(|stop: Stop| stop.told(model))
 }

@@ -21,8 +21,8 @@ use crate::gateway::Gateway;
 pub fn data(gateway: &Arc<Gateway>) -> Router {
     let placed = || from_fn_with_state(Arc::clone(gateway), admit::placed);
     let predictions = Router::new()
-        .route("/v2/models", get(metadata::models))
-        .route("/v2/models/stats", get(triton::statistics::all))
+        .route("/v2/models", get(metadata::models).route_layer(placed()))
+        .route("/v2/models/stats", get(triton::statistics::all).route_layer(placed()))
         .route("/v2/models/{model}", get(metadata::model))
         .route("/v2/models/{model}/ready", get(metadata::model_ready))
         .route("/v2/models/{model}/config", get(triton::config::model))
@@ -34,7 +34,7 @@ pub fn data(gateway: &Arc<Gateway>) -> Router {
         .route("/v2/models/{model}/versions/{version}/stats", get(triton::statistics::version))
         .route("/v2/models/{model}/versions/{version}/infer", post(predict::v2_version))
         .route("/v2/repository/index", post(triton::repository::index_all).route_layer(placed()))
-        .route("/v1/models", get(metadata::v1_models))
+        .route("/v1/models", get(metadata::v1_models).route_layer(placed()))
         // `{model}` or `{model}:predict`: the router cannot split a segment.
         .route("/v1/models/{model}", get(v1_metadata::status).post(predict::v1))
         .route("/v1/models/{model}/metadata", get(v1_metadata::signature))
@@ -60,8 +60,14 @@ pub fn data(gateway: &Arc<Gateway>) -> Router {
         .route("/inference.GRPCInferenceService/ModelReady", post(grpc::call))
         .route("/inference.GRPCInferenceService/ModelMetadata", post(grpc::call))
         .route("/inference.GRPCInferenceService/ModelConfig", post(grpc::call))
-        .route("/inference.GRPCInferenceService/ModelStatistics", post(grpc::call))
-        .route("/inference.GRPCInferenceService/RepositoryIndex", post(grpc::call))
+        .route(
+            "/inference.GRPCInferenceService/ModelStatistics",
+            post(grpc::call).route_layer(placed()),
+        )
+        .route(
+            "/inference.GRPCInferenceService/RepositoryIndex",
+            post(grpc::call).route_layer(placed()),
+        )
         .route("/inference.GRPCInferenceService/LogSettings", post(grpc::call))
         .route_layer(bound());
     let repository = Router::new()

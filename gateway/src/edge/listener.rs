@@ -17,14 +17,13 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use crate::edge::auth::certificate::PeerNames;
 use crate::edge::drain::Drain;
 use crate::edge::first_bytes::FirstBytes;
-use crate::edge::idle::{Activity, Answering, attend};
+use crate::edge::idle::{Activity, Connections, Place, attend};
 use crate::edge::tls::Tls;
 
 /// What one listener allows.
@@ -33,6 +32,8 @@ pub struct ConnectionLimits {
     pub max_connections: u32,
     /// How long the head of a request may take to arrive.
     pub header_read_timeout: Duration,
+    /// How long an answer may wait for its client to read on.
+    pub answer_timeout: Duration,
     /// The largest head of a request, in bytes.
     pub headers: usize,
     /// Requests at once on one HTTP/2 connection.
@@ -51,55 +52,62 @@ pub async fn serve(
     drain: Drain,
 ) {
     let open = TaskTracker::new();
-    let slots = Arc::new(Semaphore::new(limits.max_connections as usize));
+    let connections = Connections::new(limits.max_connections as usize);
     let builder = Arc::new(http_builder(limits));
-    let start = |tcp: TcpStream, permit: OwnedSemaphorePermit| {
+    let start = |tcp: TcpStream, place: Place| {
         // Small answers must not wait for an acknowledgement.
         let _ = tcp.set_nodelay(true);
         // Whoever shakes hands is waited for like whoever asks.
         let (builder, router, drain) = (Arc::clone(&builder), router.clone(), drain.clone());
         let Some(tls) = tls.clone() else {
             open.spawn(async move {
-                let _permit = permit;
                 let stream = FirstBytes::within(limits.header_read_timeout, tcp);
-                let (connection, activity) = connection(&builder, stream, router, None, limits);
-                attend(connection, activity, drain.closing()).await;
+                let connection = connection(&builder, stream, router, None, &place.activity);
+                attend(connection, &place.activity, limits.answer_timeout, drain.closing()).await;
             });
             return;
         };
         open.spawn(async move {
-            let _permit = permit;
-            let shaken = tokio::time::timeout(limits.header_read_timeout, tls.accept(tcp)).await;
+            let activity = &place.activity;
+            let shaken = tokio::time::timeout(limits.header_read_timeout, tls.accept(tcp));
+            let shaken = tokio::select! {
+                shaken = shaken => shaken,
+                () = activity.told_to_leave() => return,
+            };
             match shaken {
                 Ok(Ok(stream)) => {
                     let peer = PeerNames::of(stream.get_ref().1.peer_certificates());
                     let stream = FirstBytes::within(limits.header_read_timeout, stream);
-                    let (connection, activity) = connection(&builder, stream, router, peer, limits);
-                    attend(connection, activity, drain.closing()).await;
+                    let connection = connection(&builder, stream, router, peer, activity);
+                    attend(connection, activity, limits.answer_timeout, drain.closing()).await;
                 }
                 Ok(Err(error)) => tls.refused(&error),
                 Err(_) => {}
             }
         });
     };
-    loop {
-        // A full house leaves newcomers in the kernel's queue.
-        let accept = async {
-            let permit = Arc::clone(&slots).acquire_owned().await.map_err(io::Error::other)?;
-            Ok::<_, io::Error>((listener.accept().await?.0, permit))
+    let without_place = loop {
+        let tcp = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((tcp, _)) => tcp,
+                Err(error) => {
+                    pause_after(&error).await;
+                    continue;
+                }
+            },
+            () = drain.closing() => break None,
         };
         tokio::select! {
-            accepted = accept => match accepted {
-                Ok((tcp, permit)) => start(tcp, permit),
-                Err(error) => pause_after(&error).await,
-            },
-            () = drain.closing() => break,
+            // A full house leaves the others in the kernel's queue.
+            place = connections.enter(limits.header_read_timeout) => start(tcp, place),
+            () = drain.closing() => break Some(tcp),
         }
-    }
+    };
     // What the kernel has accepted already is served: the client believes it is connected.
-    while let Some(Ok((tcp, _))) = listener.accept().now_or_never() {
-        let Ok(permit) = Arc::clone(&slots).try_acquire_owned() else { break };
-        start(tcp, permit);
+    let accept = || Some(listener.accept().now_or_never()?.ok()?.0);
+    for tcp in without_place.into_iter().chain(std::iter::from_fn(accept)) {
+        let Some(place) = connections.try_enter(limits.header_read_timeout) else { break };
+        start(tcp, place);
     }
     drop(listener);
     open.close();
@@ -130,19 +138,18 @@ fn connection<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     stream: S,
     router: Router,
     peer: Option<PeerNames>,
-    limits: ConnectionLimits,
-) -> (impl GracefulConnection<Error: Send> + Send + 'static, Activity) {
-    let activity = Activity::new(limits.header_read_timeout);
-    let asked = activity.clone();
+    activity: &Activity,
+) -> impl GracefulConnection<Error: Send> + Send + 'static {
+    let activity = activity.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
-        let asking = asked.begin();
+        let asking = activity.begin();
         if let Some(peer) = &peer {
             request.extensions_mut().insert(peer.clone());
         }
         let answer = router.clone().oneshot(request.map(Body::new));
-        async move { Ok::<_, Infallible>(answer.await?.map(|body| Answering { body, asking })) }
+        async move { Ok::<_, Infallible>(asking.answered(answer.await?)) }
     });
-    (builder.serve_connection(TokioIo::new(stream), service).into_owned(), activity)
+    builder.serve_connection(TokioIo::new(stream), service).into_owned()
 }
 
 /// Out of file descriptors and the like: tell, wait a little, go on.

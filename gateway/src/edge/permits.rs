@@ -50,6 +50,20 @@ pub struct BodyMemory {
     own_limit: u64,
 }
 
+/// What a request holds until its answer is handed over. It travels among the extensions of the
+/// response.
+#[derive(Debug, Clone)]
+pub struct Carried(#[expect(dead_code, reason = "held, never read")] Arc<Inside>);
+
+type Inside = (Option<Arc<Permit>>, BodyMemory);
+
+impl Carried {
+    /// The place of a request, if it has one, and its memory.
+    pub fn new(place: Option<Arc<Permit>>, memory: BodyMemory) -> Self {
+        Self(Arc::new((place, memory)))
+    }
+}
+
 impl Permits {
     /// Takes up a request, unless as many are in hand as its class or its tenant may have.
     pub fn enter(
@@ -136,12 +150,7 @@ impl BodyMemory {
         if more == 0 {
             return Ok(());
         }
-        let before = self.permits.body_bytes.fetch_add(more, Ordering::AcqRel);
-        self.held += more;
-        let own = self.permits.of_tenant(&self.tenant, |in_hand| {
-            in_hand.bytes += more;
-            in_hand.bytes
-        });
+        let (before, own) = self.add(more);
         if own > self.own_limit {
             let detail = format!(
                 "the bodies in hand of this tenant take {own} bytes with this one, {} may \
@@ -160,9 +169,28 @@ impl BodyMemory {
         }
         Ok(())
     }
-}
 
-impl BodyMemory {
+    /// Takes so many bytes more; how many were taken before, and how many this tenant has now.
+    fn add(&mut self, more: u64) -> (u64, u64) {
+        let before = self.permits.body_bytes.fetch_add(more, Ordering::AcqRel);
+        self.held += more;
+        let own = self.permits.of_tenant(&self.tenant, |in_hand| {
+            in_hand.bytes += more;
+            in_hand.bytes
+        });
+        (before, own)
+    }
+
+    /// From now on for an answer of so many bytes. It is there already, so it is not refused: the
+    /// bodies that come after it are.
+    pub fn turn_to(&mut self, bytes: u64) {
+        self.keep(bytes);
+        let more = bytes - self.held;
+        if more > 0 {
+            self.add(more);
+        }
+    }
+
     /// Gives back all but `bytes`.
     pub fn keep(&mut self, bytes: u64) {
         let less = self.held.saturating_sub(bytes);

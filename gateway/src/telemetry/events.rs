@@ -142,6 +142,12 @@ pub fn handshake_refused(listener: &'static str) {
     counter!(names::HANDSHAKES_REFUSED, "listener" => listener).increment(1);
 }
 
+/// Answers that were given up on one connection.
+pub fn answers_unread(count: usize) {
+    tracing::info!(count, "answers given up: the client did not read on");
+    counter!(names::ANSWERS_UNREAD).increment(count as u64);
+}
+
 /// Somebody was not let in; `reason` is a word of this code.
 pub fn auth_refused(listener: &'static str, reason: &'static str) {
     counter!(names::AUTH_REFUSED, "listener" => listener, "reason" => reason).increment(1);

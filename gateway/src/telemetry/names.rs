@@ -56,6 +56,8 @@ catalogue! {
         "requests that were not let in: missing, malformed, unknown_key, revoked_key, expired_key, unknown_certificate, expired_certificate, expired_token, not_yet_valid, wrong_audience, wrong_issuer, wrong_algorithm, unknown_key_id, bad_signature, bad_claim, no_keys, no_scope";
     HANDSHAKES_REFUSED = "weighbridge_tls_handshakes_refused", Counter, ["listener"],
         "TLS handshakes that failed: certificates that are not trusted, have ended or cannot be read, versions that are too old";
+    ANSWERS_UNREAD = "weighbridge_answers_unread", Counter, [],
+        "answers that were given up because their client did not read on";
     LIMITED = "weighbridge_limited", Counter, ["model", "limit"],
         "requests refused because a tenant had used up its rate of requests or rows, or its quota";
     RELOADS = "weighbridge_settings_reloads", Counter, ["outcome"],

@@ -28,7 +28,7 @@ use crate::api::admit::Caller;
 use crate::api::metadata::{self, EXTENSIONS};
 use crate::api::triton::{config, log_settings, repository, statistics};
 use crate::edge::auth::{self, Principal};
-use crate::edge::permits::BodyMemory;
+use crate::edge::permits::{BodyMemory, Carried};
 use crate::edge::problem::{Kind, Problem};
 use crate::gateway::Gateway;
 use crate::telemetry::events;
@@ -75,21 +75,24 @@ fn decoded(mut memory: BodyMemory, message: &ModelInferRequest) -> Result<BodyMe
 }
 
 impl InferenceService {
-    /// A message of a stream, which takes its own place among the requests in hand.
+    /// A message of a stream, which takes its own place among the requests in hand. Its answer holds
+    /// memory and no place: who reads slowly holds up answers, and neither places nor what is known
+    /// of their times.
     async fn answer_one(
         &self,
         request: &Parts,
         memory: BodyMemory,
         message: ModelInferRequest,
         arrived: Instant,
-    ) -> Result<ModelInferResponse, Problem> {
+    ) -> Result<(ModelInferResponse, Carried), Problem> {
         let principal = auth::identify_again(&self.0, request).await?;
         let mut request = request.clone();
         request.extensions.insert(principal);
         let caller = Caller::enter(&self.0, &request.extensions)?;
-        let _memory = decoded(memory, &message)?;
+        let memory = decoded(memory, &message)?;
         let (response, _) = infer(&self.0, &caller, &request, message, arrived).await?;
-        Ok(response)
+        let carried = caller.without_place().carried(memory, response.encoded_len() as u64);
+        Ok((response, carried))
     }
 
     /// KServe's requests have the name in Triton's first field.
@@ -170,9 +173,11 @@ impl GrpcInferenceService for InferenceService {
         let Some(Entered { caller, account, arrived }) = entered else {
             return Err(Problem::internal("a prediction came past its place").into());
         };
-        let _memory = decoded(account.take(caller.body(&self.0)), &message)?;
+        let memory = decoded(account.take(caller.body(&self.0)), &message)?;
         let (response, headers) = infer(&self.0, &caller, &parts, message, arrived).await?;
+        let carried = caller.carried(memory, response.encoded_len() as u64);
         let mut response = Response::new(response);
+        response.extensions_mut().insert(carried);
         add_metadata(&mut response, headers);
         Ok(response)
     }
@@ -200,33 +205,44 @@ impl GrpcInferenceService for InferenceService {
                 let message = message.map_err(|s| Status::from(Problem::of_status(&s)))?;
                 let id = message.id.clone();
                 match service.answer_one(&parts, memory, message, arrived).await {
-                    Ok(answer) => Ok(ModelStreamInferResponse {
-                        error_message: String::new(),
-                        infer_response: Some(answer),
-                    }),
+                    Ok((answer, carried)) => {
+                        let infer_response = Some(answer);
+                        let error_message = String::new();
+                        let answer = ModelStreamInferResponse { error_message, infer_response };
+                        Ok((answer, Some(carried)))
+                    }
                     Err(problem) => {
                         events::failed_in_stream(parts.extensions.get(), &problem);
                         // Who may not ask any more has no use for the stream.
                         if wants_status || problem.kind == Kind::Unauthenticated {
                             return Err(problem.into());
                         }
-                        Ok(ModelStreamInferResponse {
+                        let answer = ModelStreamInferResponse {
                             error_message: problem.detail.into_owned(),
                             // Says which request it was.
                             infer_response: Some(ModelInferResponse { id, ..Default::default() }),
-                        })
+                        };
+                        Ok((answer, None))
                     }
                 }
             };
-            // A task of its own: who reads slowly holds up answers, and neither places among the
-            // requests in hand nor what is known of their times.
+            // A task of its own, which goes on while an answer before it is not read.
             let task = AbortOnDropHandle::new(tasks.spawn(answer));
             async move {
                 let gone = |e| Status::from(Problem::internal(format!("a task ended: {e}")));
                 task.await.unwrap_or_else(|e| Err(gone(e)))
             }
         };
-        Ok(Response::new(Box::pin(messages.map(answer).buffered(AT_ONCE))))
+        // The next one is asked for when this one is handed over.
+        let handed_over = |held: &mut Option<Carried>, answer: Result<_, Status>| {
+            let answer = answer.map(|(answer, carried)| {
+                *held = carried;
+                answer
+            });
+            std::future::ready(Some(answer))
+        };
+        let answers = messages.map(answer).buffered(AT_ONCE).scan(None, handed_over);
+        Ok(Response::new(Box::pin(answers)))
     }
 
     async fn model_config(
