@@ -122,8 +122,10 @@ async fn a_long_request_that_has_begun_is_answered_after_the_signal() {
 #[tokio::test]
 async fn a_request_longer_than_the_drain_timeout_does_not_keep_the_process() {
     let start = Gateway::start().model("slow", &slow_doubling(200));
+    let start = start.setting("serving.max_queue_size", "100000");
     let mut gateway = start.setting("server.drain_timeout", "100ms").ready().await;
-    let rows = vec![[1.0, 2.0, 3.0, 4.0]; 4000];
+    // Some seconds of work, however quick the machine is.
+    let rows = vec![[1.0, 2.0, 3.0, 4.0]; 30_000];
     let body = fp32("x", &rows).to_string();
     let mut connection = gateway.connect().await.expect("a connection");
     connection.send("POST", "/v2/models/slow/infer", body.as_bytes()).await.expect("sent");

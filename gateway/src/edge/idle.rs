@@ -353,16 +353,18 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn those_that_never_asked_give_way_first_and_those_that_ask_never() {
         let connections = Connections::new(4);
-        let enter = || connections.try_enter(PATIENCE);
-        let (busy, useful, silent, newest) = (enter(), enter(), enter(), enter());
-        let [busy, useful, silent, newest] = [busy, useful, silent, newest].map(Option::unwrap);
-        assert!(enter().is_none());
+        let enter = async || {
+            tokio::time::advance(SECOND).await;
+            connections.try_enter(PATIENCE)
+        };
+        let (busy, useful) = (enter().await.unwrap(), enter().await.unwrap());
+        let (silent, newest) = (enter().await.unwrap(), enter().await.unwrap());
+        assert!(enter().await.is_none());
         let asking = busy.activity.begin();
         drop(useful.activity.begin());
         let told = |place: &Place| place.activity.told_to_leave().now_or_never().is_some();
         let mut came = Vec::new();
         for (leaves, place) in [("silent", silent), ("newest", newest), ("useful", useful)] {
-            tokio::time::advance(SECOND).await;
             let mut newcomer = std::pin::pin!(connections.enter(PATIENCE));
             assert!(newcomer.as_mut().now_or_never().is_none(), "all places are taken");
             assert!(!told(&busy), "{leaves}");
@@ -373,7 +375,7 @@ mod tests {
             came.push((place.activity.begin(), place));
         }
         drop((asking, busy));
-        assert!(enter().is_some());
+        assert!(enter().await.is_some());
     }
 
     #[tokio::test(start_paused = true)]

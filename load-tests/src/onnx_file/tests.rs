@@ -3,6 +3,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use tract_onnx::prelude::*;
 
 use super::faults::{Declared, PANICS_AT, divides, fails, gather_fault, other_shape, panics};
+use super::work::SIDE;
 use super::*;
 
 type Plan = std::sync::Arc<TypedRunnableModel>;
@@ -96,56 +97,50 @@ fn the_forbidden_number_panics_inside_an_operator() {
     }
 }
 
+/// Numbers that the products of the optimised plan make in a run of so many rows: the work, whatever
+/// the machine is doing meanwhile.
+fn products_of(file: &[u8], rows: i64) -> i64 {
+    let plan = load(file);
+    let dims = |node: &TypedNode| node.outputs[0].fact.shape.dims().to_vec();
+    let made = plan.model().nodes.iter().filter(|node| node.op.name().contains("MatMul"));
+    made.map(|node| {
+        let sides = dims(node).into_iter().map(|side| {
+            let mut values = SymbolValues::default();
+            for symbol in side.symbols() {
+                values = values.with(&symbol, rows);
+            }
+            side.eval(&values).to_i64().expect("a number of rows is all that is unknown")
+        });
+        sides.product::<i64>()
+    })
+    .filter(|made| *made >= (SIDE * SIDE) as i64)
+    .sum()
+}
+
+/// Of one product of two square matrices.
+const PRODUCT: i64 = (SIDE * SIDE) as i64;
+
 #[test]
 fn work_grows_with_the_steps_and_the_optimiser_keeps_it() {
-    let least_time = |steps: usize| {
-        let plan = load(&slow(3.0, steps));
-        let time = |_| {
-            let started = std::time::Instant::now();
-            ask(&plan, &[0.5; 4], 4).unwrap();
-            started.elapsed()
-        };
-        (0..20).map(time).min().expect("twenty runs")
-    };
-    let (short, long) = (least_time(5), least_time(50));
-    assert!(long > 5 * short, "5 steps take {short:?}, 50 take {long:?}");
+    // One more makes the matrix of the row.
+    assert_eq!(products_of(&slow(3.0, 5), 1), 6 * PRODUCT);
+    assert_eq!(products_of(&slow(3.0, 50), 1), 51 * PRODUCT);
+    assert_eq!(products_of(&slow(3.0, 50), 8), 8 * 51 * PRODUCT);
 }
 
 #[test]
 fn a_run_of_many_rows_costs_what_one_row_does() {
-    let (plan, row) = (load(&per_run(3.0, 40)), [0.5; 4]);
-    let least_time = |rows: usize| {
-        let rows = row.repeat(rows);
-        let time = |_| {
-            let started = std::time::Instant::now();
-            ask(&plan, &rows, 4).unwrap();
-            started.elapsed()
-        };
-        (0..20).map(time).min().expect("twenty runs")
-    };
-    let (one, many) = (least_time(1), least_time(32));
-    assert!(many < 2 * one, "one row takes {one:?}, 32 rows {many:?}");
-    let short = load(&per_run(3.0, 4));
-    let started = std::time::Instant::now();
-    (0..20).for_each(|_| drop(ask(&short, &row, 4)));
-    assert!(started.elapsed() / 20 < one, "the optimiser keeps the work");
+    for rows in [1, 32] {
+        assert_eq!(products_of(&per_run(3.0, 40), rows), 41 * PRODUCT, "{rows} rows");
+    }
 }
 
 #[test]
 fn a_part_of_the_work_is_shared_by_the_rows_of_a_run() {
-    let (plan, row) = (load(&part_per_run(3.0, 20, 20)), [0.5; 4]);
-    let least_time = |rows: usize| {
-        let asked = row.repeat(rows);
-        let time = |_| {
-            let started = std::time::Instant::now();
-            assert_eq!(ask(&plan, &asked, 4).unwrap().1, vec![3.0; rows]);
-            started.elapsed()
-        };
-        (0..20).map(time).min().expect("twenty runs")
-    };
-    // 40 products, and 20 + 8 * 20 = 180: 4.5 times as much.
-    let (one, eight) = (least_time(1), least_time(8));
-    assert!(eight > 3 * one && eight < 6 * one, "one row takes {one:?}, eight rows {eight:?}");
+    let file = part_per_run(3.0, 20, 20);
+    assert_eq!(products_of(&file, 1), 42 * PRODUCT);
+    assert_eq!(products_of(&file, 8), (21 + 8 * 21) * PRODUCT);
+    assert_eq!(ask(&load(&file), &[0.5; 4].repeat(8), 4).unwrap().1, [3.0; 8]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::message::{Columns, integers, model, node, node_with, tensor};
 use super::{Message, tagged};
 
 /// The side of the square matrices.
-const SIDE: usize = 96;
+pub(super) const SIDE: usize = 96;
 /// Numbers of one matrix.
 const WIDTH: usize = SIDE * SIDE;
 

@@ -192,11 +192,11 @@ async fn whatever_the_canary_fails_with_stable_answers_and_the_failure_counts() 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_canary_that_overruns_its_time_is_answered_for() {
     let after = Some(Duration::from_millis(30));
-    let slow = Does::Sleeps(Duration::from_millis(400));
+    let slow = Does::Sleeps(Duration::from_secs(3));
     let bench = bench(slow, 1, RescueSettings { is_on: true, after });
     let began = Instant::now();
     let served = bench.ask(Side::Canary, 5.0).await.unwrap();
-    assert!(served.rescued_from.is_some() && began.elapsed() < Duration::from_millis(390));
+    assert!(served.rescued_from.is_some() && began.elapsed() < Duration::from_secs(3));
     assert_eq!(bench.canary(), (0, 1));
     let stable = bench.ask(Side::Stable, 6.0).await.unwrap();
     assert_eq!((values(&stable.answer.outputs), stable.version.version.get()), (vec![6.0], 1));
